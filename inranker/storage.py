@@ -1,0 +1,146 @@
+"""Object storage behind one small interface: a directory, an S3 prefix or memory, through fsspec.
+
+Two rules make commits safe on all of them. Data goes under names nobody else uses, so a half-written object is
+never looked at; and what makes data count (receipt, manifest, identity) is created with put-if-absent, so that
+exactly one creator wins.
+"""
+
+import contextlib
+import os
+import threading
+import uuid
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from inranker.errors import UserError
+
+_MEMORY_LOCK = threading.Lock()  # fsspec's memory filesystem is one per process, and so is its lock
+
+
+class Store:
+    """A place for named objects.
+
+    Args:
+        url: a local path, `file://`, `memory://` or `s3://bucket/prefix`. Credentials, region and endpoint of S3
+            come from the environment (AWS_*) or `~/.aws`.
+
+    Raises:
+        UserError: the URL names a protocol that is not installed, or the place is a file.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = str(url)
+        # A cached listing would hide the receipts that other workers have written meanwhile.
+        options = {"use_listings_cache": False} if self.url.startswith("s3://") else {}
+        try:
+            self.fs, self.root = url_to_fs(self.url, **options)
+        except (ImportError, ValueError) as error:
+            raise UserError(f"cannot open {self.url}: {error}") from error
+        self.is_local = isinstance(self.fs, fsspec.implementations.local.LocalFileSystem)
+        if self.is_local and Path(self.root).is_file():
+            raise UserError(f"{self.url} is a file; name a directory")
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
+        return (Store, (self.url,))
+
+    def key(self, name: str) -> str:
+        """The full key of an object, as fsspec takes it."""
+        return f"{self.root.rstrip('/')}/{name}"
+
+    def local_path(self, name: str = "") -> Path | None:
+        """Where an object lies on this machine's disk; None on other stores."""
+        return Path(self.root, name) if self.is_local else None
+
+    def exists(self, name: str) -> bool:
+        """Whether there is an object of that name."""
+        return bool(self.fs.exists(self.key(name)))
+
+    def read(self, name: str) -> bytes:
+        """A whole object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        data = self.fs.cat_file(self.key(name))
+        return data if isinstance(data, bytes) else data.encode()
+
+    def open(self, name: str) -> IO[Any]:
+        """An object as a seekable file, for readers that want only parts of it (Parquet)."""
+        return self.fs.open(self.key(name), "rb")
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write an object under a name that nobody else writes; on disk it is durable on return."""
+        if not self.is_local:
+            self.fs.pipe_file(self.key(name), data)
+            return
+        path = Path(self.key(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_durably(path, data)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; one that is gone already is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(self.key(name))
+
+    def list(self, prefix: str) -> list[str]:
+        """Names of the objects under a prefix (a directory), sorted; empty when there is none."""
+        try:
+            found = self.fs.find(self.key(prefix))
+        except FileNotFoundError:
+            return []
+        start = len(self.root.rstrip("/")) + 1
+        return sorted(name[start:] for name in found)
+
+    def put_if_absent(self, name: str, data: bytes) -> bool:
+        """Create an object unless there is one; True when the object there is ours.
+
+        A refusal is read back before it counts: a client that retries a dropped connection is refused by the object
+        that its own first try stored. `data` must therefore be unlike anybody else's (carry a unique key) where
+        losing matters.
+        """
+        if self.is_local:
+            return _link_if_absent(Path(self.key(name)), data)
+        if self.url.startswith("memory://"):
+            with _MEMORY_LOCK:
+                if self.fs.exists(self.key(name)):
+                    return self.read(name) == data
+                self.fs.pipe_file(self.key(name), data)
+                return True
+        try:
+            self.fs.pipe_file(self.key(name), data, mode="create")
+        except OSError:
+            # "There already" is FileExistsError or EINVAL, by server: what is stored tells more than the code.
+            if not self.exists(name):
+                raise
+            return self.read(name) == data
+        return True
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link_if_absent(path: Path, data: bytes) -> bool:
+    """link(2) is atomic and refuses an existing name, and the linked file is whole; open(…, 'x') is only the first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    try:
+        _write_durably(temporary, data)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return path.read_bytes() == data
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return True
