@@ -92,9 +92,9 @@ def require_same_identity(store: Store, claim: dict[str, Any]) -> None:
     theirs = read_identity(store)
     if (theirs.get("stage"), theirs.get("fingerprint")) == (claim["stage"], claim["fingerprint"]):
         return
-    both = [{"stage": side["stage"], **side["identity"]} for side in (claim, theirs)]
+    mine, made = ({"stage": side["stage"], **side["identity"]} for side in (claim, theirs))
     raise UserError(
-        f"output {store.url} was made under another identity ({'; '.join(difference(*both))}); "
+        f"output {store.url} was made under another identity ({'; '.join(difference(mine, made))}); "
         "name another output, or give the same values to continue that job"
     )
 
