@@ -1,0 +1,156 @@
+"""YAML recipe + dotted overrides -> frozen dataclasses; an unknown key or a wrong type is an error.
+
+A stage's config is a frozen dataclass with three fields: `identity` (what the result depends on, fingerprinted),
+`execution` (how it is run) and `output` (where). jsonargparse reads it; this module adds only the project's spelling:
+a leading bare `*.yaml` stands for `--recipe`, a field of a group may be named without the group where that is
+unambiguous (`--collection` for `--identity.collection`), and a list may be given as words (`--systems bm25 x`).
+"""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+from inranker.errors import UserError
+
+Config = TypeVar("Config")
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def make_parser(config_class: type, prog: str, description: str) -> ArgumentParser:
+    """The parser of a stage: `--recipe`, then every field of the config under its dotted name."""
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
+    parser.add_argument("--recipe", action="config", help="YAML file with the fields below; later options override it")
+    parser.add_class_arguments(config_class, None)
+    return parser
+
+
+def parse_config(
+    config_class: type[Config], argv: Sequence[str], parser: ArgumentParser
+) -> tuple[Config, dict[str, Any]]:
+    """Command-line words as a config and the options that were added to the parser besides it.
+
+    Raises:
+        UserError: an unknown key, a value of the wrong type, a missing field, an unreadable recipe.
+        SystemExit: `--help` was asked for.
+    """
+    words = spell_out(config_class, list(argv))
+    for recipe in _recipes(words):
+        read_yaml(recipe)  # a file that is missing or no YAML gets its sentence here, with the line
+    try:
+        values = parser.parse_args(words)
+        fields = _field_names(config_class)
+        built = parser.instantiate(values)
+    except ArgumentError as error:
+        raise UserError(_one_sentence(str(error))) from error
+    config = config_class(**{name: built[name] for name in fields})
+    options = {key: value for key, value in vars(built).items() if key not in fields and key != "recipe"}
+    return config, options
+
+
+def build_config(config_class: type[Config], mapping: dict[str, Any], where: str) -> Config:
+    """A config from values already read (one stage of a pipeline's recipe).
+
+    Raises:
+        UserError: as `parse_config`, naming `where`.
+    """
+    parser = make_parser(config_class, prog=where, description="")
+    try:
+        built = parser.instantiate(parser.parse_object(mapping))
+    except ArgumentError as error:
+        raise UserError(f"{where}: {_one_sentence(str(error))}") from error
+    return config_class(
+        **{field.name: built[field.name] for field in dataclasses.fields(typing.cast(Any, config_class))}
+    )
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping.
+
+    Raises:
+        UserError: it is missing, not UTF-8, not YAML (with the line), or not a mapping.
+    """
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read recipe {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"recipe {path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise UserError(f"recipe {path}{line} is not YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"recipe {path} must hold a mapping of fields, not {type(value).__name__}")
+    return value
+
+
+def spell_out(config_class: type, words: list[str]) -> list[str]:
+    """The project's short spellings as the parser's long ones."""
+    if words and words[0].endswith((".yaml", ".yml")) and not words[0].startswith("-"):
+        words = ["--recipe", *words]
+    fields = _dotted_fields(config_class)
+    spelled: list[str] = []
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            spelled.append(word)
+            continue
+        name, equals, value = word[2:].partition("=")
+        name = _full_name(name, fields)
+        if fields.get(name) and not name.endswith("+"):
+            values = [value] if equals else []
+            while words and not words[0].startswith("--"):
+                values.append(words.pop(0))
+            spelled += [f"--{name}", _as_list(values)]
+        else:
+            spelled.append(f"--{name}{equals}{value}")
+    return spelled
+
+
+def _full_name(name: str, fields: dict[str, bool]) -> str:
+    if name in fields or any(field.startswith(f"{name}.") for field in fields):
+        return name
+    matches = [f"{group}.{name}" for group in ("identity", "execution") if _is_field(f"{group}.{name}", fields)]
+    return matches[0] if len(matches) == 1 else name
+
+
+def _is_field(name: str, fields: dict[str, bool]) -> bool:
+    return name in fields or any(field.startswith(f"{name}.") for field in fields)
+
+
+def _as_list(values: list[str]) -> str:
+    if len(values) == 1 and values[0].startswith("["):
+        return values[0]
+    return json.dumps([item for value in values for item in value.split(",") if item])
+
+
+def _dotted_fields(config_class: type, prefix: str = "") -> dict[str, bool]:
+    """Every field's dotted name -> whether it is a list."""
+    names: dict[str, bool] = {}
+    for name, hint in typing.get_type_hints(config_class).items():
+        inner = next((part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)), None)
+        names[prefix + name] = typing.get_origin(hint) is list
+        if inner is not None and typing.get_origin(hint) is not list:
+            names |= _dotted_fields(typing.cast(type, inner), f"{prefix}{name}.")
+    return names
+
+
+def _field_names(config_class: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(config_class)}
+
+
+def _recipes(words: list[str]) -> list[str]:
+    given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--recipe"]
+    return given + [word.partition("=")[2] for word in words if word.startswith("--recipe=")]
+
+
+def _one_sentence(message: str) -> str:
+    sentence = " ".join(message.split())
+    return f"{sentence}; --help explains every field"

@@ -1,0 +1,27 @@
+"""Which Ray to use: the cluster this process belongs to, or a private one on this machine. Imports no Ray itself."""
+
+import logging
+import os
+from typing import Any
+
+LOGICAL_CPUS_AT_LEAST = 6  # a plan with actors and helper tasks hangs silently when logical CPUs run out
+
+
+def session_options(cpus: int | None = None) -> dict[str, Any]:
+    """Arguments for `ray.init`, in the rooms that import Ray: `ray.init(**session_options())`.
+
+    Inside a submitted job, or with RAY_ADDRESS set, that cluster is used. Otherwise a private one starts on this
+    machine ("local": a stale address file of another cluster is not followed), with a few more logical CPUs than
+    cores, since helper tasks mostly wait.
+
+    Args:
+        cpus: logical CPUs of a private cluster; None takes the cores, and no fewer than a plan needs.
+    """
+    common: dict[str, Any] = {"ignore_reinit_error": True, "logging_level": logging.WARNING}
+    if os.environ.get("RAY_ADDRESS"):
+        return common
+    return common | {
+        "address": "local",
+        "num_cpus": cpus or max(os.cpu_count() or 1, LOGICAL_CPUS_AT_LEAST),
+        "include_dashboard": False,
+    }
