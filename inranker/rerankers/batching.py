@@ -1,0 +1,55 @@
+"""Length-sorted batches under a token budget: few padding tokens, and the same plan every time."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from .encode import EncodedPairs
+
+
+def plan_batches(lengths: np.ndarray, token_budget: int, max_rows: int | None = None) -> list[np.ndarray]:
+    """Rows of each batch, longest inputs first, so that rows × longest length ≤ `token_budget`.
+
+    Longest first, so that a budget that does not fit into memory shows at once. An input longer than the budget
+    is a batch by itself. Equal lengths keep their order. Every row is in one batch.
+
+    Args:
+        lengths: tokens of each input, [n].
+        token_budget: tokens in a batch, padding included.
+        max_rows: inputs in a batch at most (None: no limit).
+    """
+    if token_budget < 1:
+        raise ValueError(f"token_budget {token_budget} must be 1 or more")
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        rows = max(1, token_budget // max(1, int(lengths[order[start]])))
+        stop = start + (rows if max_rows is None else min(rows, max_rows))
+        batches.append(order[start:stop])
+        start = stop
+    return batches
+
+
+def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
+    """Share of padding among the tokens of these batches, each padded to its longest input."""
+    lengths = np.asarray(lengths)
+    padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
+    return 1.0 - float(lengths.sum()) / padded if padded else 0.0
+
+
+def pad(encoded: "EncodedPairs", rows: np.ndarray, pad_id: int) -> tuple["torch.Tensor", "torch.Tensor | None"]:
+    """(input_ids_BL int64, mask_BL bool) of these rows, padded on the right; the mask is None where all
+    lengths are equal, which lets every layer share one position bias."""
+    import torch
+
+    lengths = encoded.lengths[rows]
+    length = int(lengths.max(initial=1))
+    mask = np.arange(length)[None, :] < lengths[:, None]
+    input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    input_ids[mask] = encoded.take(rows).token_ids
+    equal = bool(mask.all())
+    return torch.from_numpy(input_ids), None if equal else torch.from_numpy(mask)

@@ -1,0 +1,77 @@
+"""Where a reranker's files are and what identifies its logits."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..fingerprint import fingerprint, sha256_bytes, sha256_file
+from .contract import load_contract, token_ids
+
+# Fields of config.json that change with the library or the file's history, not with the logits.
+VOLATILE = {"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "use_cache"}
+WEIGHT_FILES = ("*.safetensors", "*.bin")
+
+
+def local_path(name: str | Path) -> Path:
+    """The local directory of a checkpoint: a directory as it is, a hub id downloaded or found in the cache.
+
+    Raises:
+        UserError: there is neither.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise UserError(f"{path}: no config.json in it; name a model directory written by save_pretrained")
+        return path
+    if path.is_absolute() or str(name).count("/") != 1 or str(name).startswith("."):
+        raise UserError(f"{name}: no such model directory")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name)))
+    except Exception as error:
+        # The hub client raises a dozen kinds for one thing: it is neither here nor there.
+        raise UserError(f"{name}: neither a local directory nor a model the hub could give ({error})") from error
+
+
+def load_tokenizer(path: Path) -> Any:
+    """The fast tokenizer of a checkpoint directory."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: its tokenizer cannot be loaded ({error})") from error
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The checkpoint's weight files, safetensors before pickled ones, sorted by name."""
+    for pattern in WEIGHT_FILES:
+        if files := sorted(path.glob(pattern)):
+            return files
+    raise UserError(f"{path}: no weights (*.safetensors) in it")
+
+
+def scorer_identity(name: str | Path, dtype: str = "float32", **overrides: Any) -> dict[str, Any]:
+    """What makes two scorers' logits interchangeable, as plain values; reads the files, loads no model.
+
+    Weights and tokenizer by content, the contract with its token ids, and the precision.
+    """
+    path = local_path(name)
+    contract = load_contract(path, **overrides)
+    tokenizer = load_tokenizer(path)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    identity: dict[str, Any] = {
+        "weights_sha256": fingerprint([[file.name, sha256_file(file)] for file in weight_files(path)]),
+        "config_sha256": fingerprint({k: v for k, v in config.items() if k not in VOLATILE}),
+        "tokenizer_sha256": sha256_bytes(tokenizer.backend_tokenizer.to_str().encode()),
+        "contract": {k: v for k, v in asdict(contract).items() if k != "family"},
+        "dtype": dtype,
+    }
+    if contract.architecture != "encoder":
+        identity["token_ids"] = list(token_ids(contract, tokenizer))
+    return identity
