@@ -1,0 +1,1 @@
+"""The label factory: a teacher's logits for every pair, nothing lost, nothing twice."""

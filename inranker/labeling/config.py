@@ -1,0 +1,64 @@
+"""What a label job is told."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class LabelIdentity:
+    """What the logits depend on.
+
+    The teacher's weights and the pairs enter the fingerprint by their content, so neither may change under a job but
+    both may move.
+    """
+
+    pairs: str
+    """Directory or URL of the pairs to label: the output of `mine.py`."""
+    teacher: str
+    """The teacher: a checkpoint directory or a hub id, such as castorini/monot5-3b-msmarco-10k."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass; logits are stored as float32 either way. bfloat16 on GPUs."""
+    max_length: int | None = None
+    """Tokens of a pair; null takes the teacher's own (512 for monoT5)."""
+    truncation: str | None = None
+    """How a long pair is cut; null takes the teacher's own rule (query and suffix kept, passage cut)."""
+
+
+@dataclass(frozen=True)
+class LabelExecution:
+    """How the job is run; may differ from one start to the next."""
+
+    actors: int = 1
+    """Scoring actors, each with its own copy of the teacher."""
+    max_actors: int | None = None
+    """Upper size of the actor pool where the cluster scales; null: the same as `actors`."""
+    gpus_per_actor: float = 0.0
+    """GPUs an actor asks for; 0 scores on the CPU."""
+    cpus_per_actor: float = 1.0
+    """Logical CPUs an actor asks for."""
+    threads: int | None = None
+    """Threads of a CPU actor; null: the machine's cores divided by the actors."""
+    token_budget: int | None = None
+    """Tokens of a batch, padding included; null picks one for the device. Out of memory halves it."""
+    unit_rows: int | None = None
+    """Pairs of a unit of work, fixed at the first start; null: 8,192, fewer where actors would stand idle."""
+    max_attempts: int = 4
+    """Starts of one unit before the job ends with its name (a pair that kills its process is found this way)."""
+    max_quarantined: float = 0.001
+    """Share of pairs that may be quarantined before the job counts as failed."""
+    progress: bool = True
+    """Show a progress bar with pairs/s and ETA."""
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Score pairs with a teacher and write its raw logits."""
+
+    identity: LabelIdentity
+    """What the result depends on."""
+    output: str
+    """Directory or URL to write labels to; the same one again resumes the job."""
+    execution: LabelExecution = field(default_factory=LabelExecution)
+    """How the job is run."""

@@ -1,0 +1,255 @@
+"""The label job on Ray Data: units -> tokenise (CPU tasks) -> score (actor pool) -> commit (CPU tasks).
+
+Ray schedules, retries and applies back-pressure; what makes a unit done is the commit protocol of `units.py`. Resume
+is one listing of receipts. Nothing is lost by construction: the job is complete only when every unit has a receipt,
+and a receipt cannot be written unless pairs in = labelled + quarantined.
+"""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from inranker.errors import UserError
+from inranker.fingerprint import fingerprint
+from inranker.labeling.config import LabelConfig, LabelExecution
+from inranker.labeling.progress import UnitProgress
+from inranker.labeling.read import pairs_location
+from inranker.labeling.scorer import LabelCommitter, PairScorer, PairTokenizer, once_per_process
+from inranker.manifest import (
+    Manifest,
+    Shard,
+    claim_output,
+    read_identity,
+    read_manifest,
+    write_manifest,
+)
+from inranker.raysession import session_options
+from inranker.rerankers import scorer_identity
+from inranker.storage import Store
+from inranker.units import Receipt, Unit, finished_units, plan_units, read_receipt, total_counts, unit_to_json
+
+UNIT_ROWS = 8192
+SMALLEST_UNIT_ROWS = 64
+UNITS_PER_ACTOR = 8  # with fewer, the last units to finish leave the other actors idle
+RECEIPT_READERS = 16
+COMMIT_CPUS = 0.25  # commits wait for storage, not for a core
+
+
+class UnitAttempts:
+    """Counts the starts of each unit, outside the processes that a unit may kill (Ray's own retries are unbounded)."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.starts: dict[str, int] = {}
+
+    def begin(self, unit_name: str) -> None:
+        """Note a start.
+
+        Raises:
+            UserError: the unit has been started as often as it may.
+        """
+        self.starts[unit_name] = self.starts.get(unit_name, 0) + 1
+        if self.starts[unit_name] > self.limit:
+            raise UserError(
+                f"unit {unit_name} ended its process {self.limit} times; look at its pairs (number-start-stop are the "
+                "pairs shard and rows) or raise --execution.max_attempts"
+            )
+
+
+class RemoteAttempts:
+    """What a scorer holds: asks the one `UnitAttempts` of the job."""
+
+    def __init__(self, attempts: Any) -> None:
+        self.attempts = attempts
+
+    def __call__(self, unit_name: str) -> None:
+        ray.get(self.attempts.begin.remote(unit_name))
+
+
+def label(config: LabelConfig) -> dict[str, Any]:
+    """Score every pair with the teacher; a job that was interrupted goes on where its receipts end.
+
+    Returns:
+        The summary: counts, pairs per second, and `failed` when too many pairs were quarantined.
+
+    Raises:
+        UserError: pairs or teacher cannot be read, the output belongs to another job, or a unit is poison.
+        RuntimeError: the job ended with units undone.
+    """
+    store, pairs = Store(config.output), Store(config.identity.pairs)
+    pairs_manifest = read_manifest(pairs)
+    if pairs_manifest.stage != "mine":
+        raise UserError(f"{pairs.url} is the output of stage {pairs_manifest.stage!r}; name a directory of pairs")
+    identity = job_identity(config, pairs_manifest)
+    total = sum(shard.rows for shard in pairs_manifest.shards)
+    unit_rows = config.execution.unit_rows or default_unit_rows(total, config.execution)
+    done = claim_output(store, "label", identity, unit_rows=unit_rows)
+    if done:
+        return summarize(config, read_manifest(store), skipped=True)
+    units = plan_units(pairs_manifest.shards, read_identity(store)["unit_rows"])
+    started = time.perf_counter()
+    finished = finished_units(store)
+    pending = [unit for unit in units if unit.name not in finished]
+    if pending:
+        run_units(config, identity, pending, total)
+    seconds = time.perf_counter() - started
+    manifest = complete(config, store, identity, units, pairs_manifest.content_hash, seconds)
+    return summarize(config, manifest, skipped=False)
+
+
+def job_identity(config: LabelConfig, pairs_manifest: Manifest) -> dict[str, Any]:
+    """What the labels depend on: the scorer (weights, tokens, template, arithmetic) and the pairs, by content."""
+    chosen = config.identity
+    scorer = scorer_identity(chosen.teacher, chosen.precision, **reranker_overrides(config))
+    return {"scorer": scorer, "pairs": pairs_manifest.content_hash}
+
+
+def reranker_overrides(config: LabelConfig) -> dict[str, Any]:
+    """Choices of the job that replace those of the teacher's reranker.json."""
+    chosen = {"max_length": config.identity.max_length, "truncation": config.identity.truncation}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def default_unit_rows(total: int, execution: LabelExecution) -> int:
+    """Units big enough to keep an actor busy for a while, small enough that none stands idle at the end."""
+    actors = execution.max_actors or execution.actors
+    return max(SMALLEST_UNIT_ROWS, min(UNIT_ROWS, -(-total // (actors * UNITS_PER_ACTOR))))
+
+
+def run_units(config: LabelConfig, identity: dict[str, Any], pending: list[Unit], total: int) -> None:
+    """Stream units through the cluster until each has a receipt."""
+    ray.init(**session_options())
+    graph = unit_graph(config, fingerprint(identity), pending)
+    with UnitProgress(total, total - sum(unit.rows for unit in pending), config.execution.progress) as progress:
+        try:
+            for committed in graph.iter_rows():
+                progress.advance(committed)
+        except ray.exceptions.RayError as error:
+            raise _as_user_error(error) or error from error
+
+
+def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit]) -> ray.data.Dataset:
+    """The data flow of a label job, lazily; one row per unit all the way."""
+    chosen, execution = config.identity, config.execution
+    attempts = ray.remote(UnitAttempts).options(num_cpus=0).remote(execution.max_attempts)
+    overrides = reranker_overrides(config)
+    on_gpu = execution.gpus_per_actor > 0
+    actors = ActorPoolStrategy(min_size=execution.actors, max_size=execution.max_actors or execution.actors)
+    _quiet_progress_bars()
+    work = ray.data.from_items([{"unit": unit_to_json(unit)} for unit in pending], override_num_blocks=len(pending))
+    one_unit = {"batch_size": 1, "batch_format": "pyarrow"}
+    tokenised = work.map_batches(
+        once_per_process,
+        fn_args=(PairTokenizer, chosen.pairs, config.output, job_fingerprint, chosen.teacher, tuple(overrides.items())),
+        **one_unit,
+    )
+    scored = tokenised.map_batches(
+        PairScorer,
+        fn_constructor_kwargs={
+            "teacher": chosen.teacher,
+            "precision": chosen.precision,
+            "device": "cuda" if on_gpu else "cpu",
+            "threads": None if on_gpu else execution.threads or cpu_threads(execution),
+            "token_budget": execution.token_budget,
+            "begin": RemoteAttempts(attempts),
+            "overrides": overrides,
+        },
+        compute=actors,
+        num_cpus=execution.cpus_per_actor,
+        num_gpus=execution.gpus_per_actor or None,
+        **one_unit,
+    )
+    return scored.map_batches(
+        once_per_process, fn_args=(LabelCommitter, config.output, job_fingerprint), num_cpus=COMMIT_CPUS, **one_unit
+    )
+
+
+def cpu_threads(execution: LabelExecution) -> int:
+    """Threads of each CPU actor when none are given: the machine's cores, shared."""
+    return max(1, (os.cpu_count() or 1) // execution.actors)
+
+
+def complete(
+    config: LabelConfig,
+    store: Store,
+    identity: dict[str, Any],
+    units: list[Unit],
+    pairs_hash: str,
+    seconds: float,
+) -> Manifest:
+    """Write the manifest of a job whose units are all done.
+
+    Raises:
+        RuntimeError: a unit has no receipt.
+    """
+    finished = finished_units(store)
+    missing = [unit.name for unit in units if unit.name not in finished]
+    if missing:
+        raise RuntimeError(f"{len(missing)} of {len(units)} units have no receipt (first: {missing[0]}); run it again")
+    with ThreadPoolExecutor(RECEIPT_READERS) as pool:
+        receipts = list(pool.map(lambda unit: read_receipt(store, unit.name), units))
+    _require_whole(receipts, fingerprint(identity))
+    counts = total_counts(receipts)
+    figures = {
+        "tokens": sum(receipt.figures["tokens"] for receipt in receipts),
+        "scoring_seconds": round(sum(receipt.figures["seconds"] for receipt in receipts), 3),
+        "last_start_seconds": round(seconds, 3),
+    }
+    return write_manifest(
+        store,
+        Manifest(
+            stage="label",
+            fingerprint=fingerprint(identity),
+            identity=identity,
+            inputs={
+                "pairs": {**pairs_location(config.output, config.identity.pairs), "content_hash": pairs_hash},
+                "teacher": {"path": config.identity.teacher, "scorer": fingerprint(identity["scorer"])},
+            },
+            shards=[Shard(r.data.key, r.data.rows, r.data.sha256) for r in receipts],
+            counts={"pairs": counts["rows"], "labelled": counts["done"], "quarantined": counts["quarantined"]},
+            figures=figures,
+        ),
+    )
+
+
+def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[str, Any]:
+    """What a label job reports."""
+    counts, allowed = manifest.counts, config.execution.max_quarantined
+    seconds = manifest.figures["scoring_seconds"]
+    return {
+        "stage": "label",
+        "output": config.output,
+        "fingerprint": manifest.fingerprint,
+        "skipped": skipped,
+        **counts,
+        "tokens": manifest.figures["tokens"],
+        "pairs_per_scoring_second": round(counts["labelled"] / seconds, 1) if seconds else None,
+        "failed": counts["quarantined"] > allowed * counts["pairs"],
+    }
+
+
+def _quiet_progress_bars() -> None:
+    """One bar in pairs says more than Ray's in blocks."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def _require_whole(receipts: list[Receipt], job_fingerprint: str) -> None:
+    for receipt in receipts:
+        if receipt.fingerprint != job_fingerprint:
+            raise UserError(f"the receipt of unit {receipt.unit} is of another job; use an output directory of its own")
+
+
+def _as_user_error(error: BaseException) -> UserError | None:
+    """The sentence inside Ray's wrapping of a worker's exception, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UserError):
+            return UserError(str(cause).strip().splitlines()[-1])
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return None

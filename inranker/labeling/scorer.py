@@ -1,0 +1,171 @@
+"""The work on one unit, as three plain functions of one-row Arrow tables: tokenise, score, commit.
+
+The factory maps them over units; they know nothing of Ray. Between them travel flat buffers, never Python lists: the
+token ids as one int32 buffer plus offsets, and behind the scorer only logits.
+"""
+
+import time
+from collections.abc import Callable, Hashable
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from inranker.errors import UserError
+from inranker.labeling.rows import from_parquet, label_table, read_unit, to_parquet
+from inranker.manifest import read_identity
+from inranker.rerankers import load_encoder, load_reranker
+from inranker.rerankers.encode import EncodedPairs
+from inranker.storage import Store
+from inranker.units import Receipt, commit, put_object, unit_from_json
+
+ID_COLUMNS = ["row", "query_id", "passage_id"]
+
+
+class PairTokenizer:
+    """Stage 1: a unit's rows -> token ids."""
+
+    def __init__(
+        self, pairs: str, output: str, fingerprint: str, teacher: str, overrides: tuple[tuple[str, Any], ...]
+    ) -> None:
+        require_shared_output(output, fingerprint)
+        self.pairs = Store(pairs)
+        self.encoder = load_encoder(teacher, **dict(overrides))
+
+    def __call__(self, work: pa.Table) -> pa.Table:
+        """Columns in: unit. Columns out: unit, ids, quarantine (Parquet bytes), token_ids, offsets, truncated."""
+        unit = unit_from_json(work["unit"][0].as_py())
+        rows = read_unit(self.pairs, unit)
+        encoded = self.encoder.encode(rows.pairs["query"].to_pylist(), rows.pairs["passage"].to_pylist())
+        return _one_row(
+            unit=work["unit"][0].as_py(),
+            ids=to_parquet(rows.pairs.select(ID_COLUMNS)),
+            quarantine=to_parquet(rows.quarantine),
+            token_ids=encoded.token_ids.astype(np.int32, copy=False).tobytes(),
+            offsets=encoded.offsets.astype(np.int64, copy=False).tobytes(),
+            truncated=encoded.truncated.astype(np.bool_, copy=False).tobytes(),
+        )
+
+
+class PairScorer:
+    """Stage 2: token ids -> logits. One teacher per instance.
+
+    Args:
+        teacher: checkpoint or hub id.
+        precision: arithmetic of the forward pass.
+        device: `cpu` or `cuda`.
+        threads: CPU threads of the forward pass; None leaves torch's own.
+        token_budget: tokens of a batch; None picks one for the device.
+        begin: told a unit's name before it is scored; raises to stop a unit that has been started too often.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        precision: str,
+        device: str,
+        threads: int | None,
+        token_budget: int | None,
+        begin: Callable[[str], None],
+        overrides: dict[str, Any],
+    ) -> None:
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)  # a worker process starts with one thread per logical CPU it asked for
+        reranker = load_reranker(teacher, device=device, dtype=precision, **overrides)
+        self.logits = partial(reranker.logits, token_budget=token_budget) if token_budget else reranker.logits
+        self.begin = begin
+
+    def __call__(self, work: pa.Table) -> pa.Table:
+        """Columns in: those of `PairTokenizer`. Columns out: unit, ids, quarantine, logits, n_tokens, truncated."""
+        unit_text = work["unit"][0].as_py()
+        self.begin(unit_from_json(unit_text).name)
+        started = time.perf_counter()
+        encoded = EncodedPairs(
+            token_ids=_buffer(work, "token_ids", np.int32),
+            offsets=_buffer(work, "offsets", np.int64),
+            truncated=_buffer(work, "truncated", np.bool_),
+        )
+        logits_N2 = self.logits(encoded) if len(encoded) else np.zeros((0, 2), np.float32)
+        return _one_row(
+            unit=unit_text,
+            ids=work["ids"][0].as_py(),
+            quarantine=work["quarantine"][0].as_py(),
+            logits=logits_N2.astype(np.float32, copy=False).tobytes(),
+            n_tokens=encoded.lengths.astype(np.int32).tobytes(),
+            truncated=work["truncated"][0].as_py(),
+            seconds=time.perf_counter() - started,
+        )
+
+
+class LabelCommitter:
+    """Stage 3: logits -> label shard, quarantine shard and receipt."""
+
+    def __init__(self, output: str, fingerprint: str) -> None:
+        require_shared_output(output, fingerprint)
+        self.store = Store(output)
+        self.fingerprint = fingerprint
+
+    def __call__(self, work: pa.Table) -> pa.Table:
+        """Columns in: those of `PairScorer`. Columns out: unit, rows, tokens, seconds: what the driver counts."""
+        unit = unit_from_json(work["unit"][0].as_py())
+        n_tokens_N = _buffer(work, "n_tokens", np.int32)
+        labels, not_finite = label_table(
+            from_parquet(work["ids"][0].as_py()),
+            _buffer(work, "logits", np.float32).reshape(-1, 2),
+            n_tokens_N,
+            _buffer(work, "truncated", np.bool_),
+        )
+        unusable = pa.concat_tables([from_parquet(work["quarantine"][0].as_py()), not_finite]).sort_by("row")
+        data = put_object(self.store, "data", unit, labels.num_rows, to_parquet(labels), ".parquet")
+        quarantine = None
+        if unusable.num_rows:
+            content = to_parquet(unusable)
+            quarantine = put_object(self.store, "quarantine", unit, unusable.num_rows, content, ".parquet")
+        figures = {"tokens": int(n_tokens_N.sum()), "seconds": work["seconds"][0].as_py()}
+        commit(self.store, unit, Receipt(unit.name, self.fingerprint, unit.rows, data, quarantine, figures))
+        return _one_row(unit=unit.name, rows=unit.rows, quarantined=unusable.num_rows, **figures)
+
+
+def once_per_process(work: pa.Table, work_class: type, *arguments: Hashable) -> pa.Table:
+    """Apply a stage as a task: its object (tokenizer, store) is built once in each worker process."""
+    built: Callable[[pa.Table], pa.Table] = _built(work_class, arguments)
+    return built(work)
+
+
+@lru_cache(maxsize=8)
+def _built(work_class: type, arguments: tuple[Hashable, ...]) -> Any:
+    return work_class(*arguments)
+
+
+def require_shared_output(output: str, fingerprint: str) -> None:
+    """A worker that cannot see the job's identity would write where nobody reads.
+
+    Raises:
+        UserError: the store is not shared with this process, or belongs to another job.
+    """
+    try:
+        claim = read_identity(Store(output))
+    except UserError as error:
+        raise UserError(
+            f"workers do not see the output {output}; use a place that every node shares (s3://…, a shared mount)"
+        ) from error
+    if claim["fingerprint"] != fingerprint:
+        raise UserError(f"the output {output} belongs to another job; name another")
+
+
+def _one_row(**values: Any) -> pa.Table:
+    """A one-row table; bytes as large_binary, since a unit's token ids may pass 2 GiB."""
+    return pa.table(
+        {
+            name: pa.array([value], pa.large_binary() if isinstance(value, bytes) else None)
+            for name, value in values.items()
+        }
+    )
+
+
+def _buffer(work: pa.Table, column: str, dtype: Any) -> np.ndarray:
+    # frombuffer is a read-only view of Arrow's memory; torch wants arrays it may write.
+    return np.frombuffer(work[column][0].as_buffer(), dtype=dtype).copy()
