@@ -52,7 +52,8 @@ class Contract:
     architecture: Architecture = "t5"
     """`t5`: first decoder step; `encoder`: sequence classification; `causal`: last position of a decoder."""
     template: str = ENGLISH
-    """Text around `{query}` and `{document}`; unused by encoders, which read a pair of segments."""
+    """Text around `{query}` and `{document}`; `{|}` marks a place where the text is cut before it is tokenised.
+    Unused by encoders, which read a pair of segments."""
     false_token: str = ""
     """Vocabulary entry (as stored, e.g. `▁false`) whose logit says not relevant."""
     true_token: str = ""
@@ -113,7 +114,7 @@ FAMILIES: dict[str, Contract] = {
     "mxbai-rerank-v2": Contract(
         "mxbai-rerank-v2",
         architecture="causal",
-        template="query: {query} \ndocument: {document} ",
+        template="query: {query}{|}\n{|}document: {document}",
         false_token="0",
         true_token="1",
         eos=False,

@@ -15,6 +15,9 @@ from .contract import Contract
 from .joining import JoinRule
 from .truncation import TRUNCATIONS, Segments
 
+# Marks in a template a place where tokens never merge.
+CUT = "{|}"
+
 
 @dataclass(frozen=True)
 class EncodedPairs:
@@ -121,17 +124,25 @@ class PairEncoder:
             )
 
     def _whole(self, queries: Sequence[str], passages: Sequence[str]) -> Iterable[Segments]:
-        """The filled template tokenised as one text; a token belongs to the query or the passage when all of
-        its characters do."""
-        before, between, after = _around(self.contract.template)
-        texts = [f"{before}{q}{between}{p}{after}" for q, p in zip(queries, passages, strict=True)]
+        """The filled template tokenised as one text (or as the pieces between its `{|}`); a token belongs to the
+        query or the passage when all of its characters do."""
+        before, between, _ = _around(self.contract.template.replace(CUT, ""))
+        pieces = self.contract.template.split(CUT)
         chat = self._ids([self.contract.prefix, self.contract.suffix])
         prefix, suffix = chat[self.contract.prefix], chat[self.contract.suffix]
+        texts = [
+            piece.replace("{query}", query, 1) if "{document}" not in piece else _fill(piece, query, passage)
+            for query, passage in zip(queries, passages, strict=True)
+            for piece in pieces
+        ]
         encodings = self._backend.encode_batch(texts, add_special_tokens=False)
-        for query, passage, encoding in zip(queries, passages, encodings, strict=True):
+        for row, (query, passage) in enumerate(zip(queries, passages, strict=True)):
+            own = slice(row * len(pieces), (row + 1) * len(pieces))
+            ids, offsets = _chain(texts[own], encodings[own])
             start = len(before) + len(query) + len(between)
-            segments = _split(encoding, (len(before), len(before) + len(query)), (start, start + len(passage)))
-            yield replace_ends(segments, prefix, suffix)
+            spans = (len(before), len(before) + len(query)), (start, start + len(passage))
+            segments = _split(ids, offsets, *spans)
+            yield segments._replace(before=prefix + segments.before, after=segments.after + suffix)
 
     def _halves(self, queries: Sequence[str], passages: Sequence[str]) -> Iterable[Segments]:
         """Query with its label and passage with its label tokenised apart, as the original trainer does."""
@@ -159,11 +170,6 @@ class PairEncoder:
         return ids[:first], ids[first + length : second], ids[second + length :]
 
 
-def replace_ends(segments: Segments, prefix: list[int], suffix: list[int]) -> Segments:
-    """The segments with chat tokens before and after them."""
-    return segments._replace(before=prefix + segments.before, after=segments.after + suffix)
-
-
 def _around(template: str) -> tuple[str, str, str]:
     before, rest = template.split("{query}")
     between, after = rest.split("{document}")
@@ -177,17 +183,37 @@ def _spaced(contract: Contract) -> bool:
     return inner and before[-1:] in ("", " ") and after[:1] in ("", " ")
 
 
-def _split(encoding: Any, query: tuple[int, int], passage: tuple[int, int]) -> Segments:
-    ids, offsets = encoding.ids, encoding.offsets
-    inside_query = [i for i, (s, e) in enumerate(offsets) if query[0] <= s and e <= query[1] and s < e]
-    inside_passage = [i for i, (s, e) in enumerate(offsets) if passage[0] <= s and e <= passage[1] and s < e]
-    # An empty or swallowed part lies where the other side begins.
-    p0 = (
-        inside_passage[0]
-        if inside_passage
-        else next((i for i, (s, _) in enumerate(offsets) if s >= passage[1]), len(ids))
-    )
-    p1 = inside_passage[-1] + 1 if inside_passage else p0
-    q0 = inside_query[0] if inside_query else next((i for i, (s, _) in enumerate(offsets) if s >= query[1]), p0)
-    q1 = inside_query[-1] + 1 if inside_query else q0
+def _fill(piece: str, query: str, passage: str) -> str:
+    """The piece with its slots filled; a slot's name inside a query stays text."""
+    left, right = piece.split("{document}")
+    return left.replace("{query}", query, 1) + passage + right
+
+
+def _chain(texts: Sequence[str], encodings: Sequence[Any]) -> tuple[list[int], list[tuple[int, int]]]:
+    """Ids and character offsets of texts tokenised apart, as of one text."""
+    ids: list[int] = []
+    offsets: list[tuple[int, int]] = []
+    shift = 0
+    for text, encoding in zip(texts, encodings, strict=True):
+        ids += encoding.ids
+        offsets += [(start + shift, end + shift) for start, end in encoding.offsets]
+        shift += len(text)
+    return ids, offsets
+
+
+def _split(
+    ids: list[int], offsets: list[tuple[int, int]], query: tuple[int, int], passage: tuple[int, int]
+) -> Segments:
+    """The five segments of one tokenised text, from the character spans of its query and its passage."""
+    q0, q1 = _inside(offsets, query)
+    p0, p1 = _inside(offsets, passage)
     return Segments(ids[:q0], ids[q0:q1], ids[q1:p0], ids[p0:p1], ids[p1:])
+
+
+def _inside(offsets: list[tuple[int, int]], span: tuple[int, int]) -> tuple[int, int]:
+    """First and one-past-last token that lie inside a span; where none does, the place where one would."""
+    inside = [i for i, (start, end) in enumerate(offsets) if span[0] <= start < end <= span[1]]
+    if inside:
+        return inside[0], inside[-1] + 1
+    place = next((i for i, (start, _) in enumerate(offsets) if start >= span[1]), len(offsets))
+    return place, place

@@ -11,9 +11,11 @@ from torch import nn
 
 from ..errors import UserError
 from .batching import pad, plan_batches
+from .causal import load_causal
 from .checkpoint import load_tokenizer, local_path
 from .contract import Contract, load_contract, save_contract, token_ids
 from .encode import EncodedPairs, PairEncoder
+from .encoder import load_cross_encoder
 from .t5 import OneStepT5
 
 log = logging.getLogger(__name__)
@@ -110,7 +112,11 @@ def _load_t5(path: Path, encoder: PairEncoder, dtype: torch.dtype) -> nn.Module:
     return OneStepT5(t5, *token_ids(encoder.contract, encoder.tokenizer))
 
 
-MODULES: dict[str, Callable[[Path, PairEncoder, torch.dtype], nn.Module]] = {"t5": _load_t5}
+MODULES: dict[str, Callable[[Path, PairEncoder, torch.dtype], nn.Module]] = {
+    "t5": _load_t5,
+    "encoder": load_cross_encoder,
+    "causal": load_causal,
+}
 
 
 def _all_rows(
