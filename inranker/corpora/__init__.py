@@ -1,0 +1,35 @@
+"""Collections behind one interface; a new reader is one file and one line in READERS."""
+
+from collections.abc import Callable
+
+from inranker.corpora.base import Collection
+from inranker.corpora.beir import BeirCollection
+from inranker.corpora.ir_datasets_reader import IrDatasetsCollection
+from inranker.corpora.python_docs import PythonDocsCollection
+from inranker.errors import UserError
+
+__all__ = ["READERS", "Collection", "open_collection"]
+
+READERS: dict[str, Callable[[str, str | None], Collection]] = {
+    "beir": BeirCollection,
+    "ir_datasets": IrDatasetsCollection,
+    "python-docs": PythonDocsCollection,
+}
+
+
+def open_collection(name: str, language: str | None = None) -> Collection:
+    """The collection of a name: `beir:PATH`, `ir_datasets:ID` or `python-docs`.
+
+    Args:
+        name: reader, colon, and what the reader takes (a path, an id).
+        language: ISO 639-1 code; overrides what the collection says of itself.
+
+    Raises:
+        UserError: unknown reader, or the reader cannot open it.
+    """
+    reader, _, argument = name.partition(":")
+    if reader not in READERS:
+        raise UserError(
+            f"collection {name!r} names no known reader; write one of {', '.join(READERS)}, as in beir:PATH"
+        )
+    return READERS[reader](argument, language)
