@@ -1,0 +1,33 @@
+# Every target sets up what it needs: a machine with Python 3.11 or newer and a package index is enough.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install quickstart test test-all lint bench
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $(INSTALLED)
+
+# Distil a small reranker on the docstrings of the standard library; writes out/quickstart/summary.json.
+quickstart: $(INSTALLED)
+	$(BIN)/python pipelines/distill.py pipelines/recipes/quickstart.yaml --output out/quickstart
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow and not gpu" --durations 15
+
+test-all: lint
+	$(BIN)/python -m pytest -m "not gpu" --durations 30
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m tests.benchmarks.scorer --json out/bench/scorer.json

@@ -1,0 +1,117 @@
+"""Where a student from scratch starts, as two small stages: a vocabulary from a collection, and a new model."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inranker.corpora import open_collection
+from inranker.errors import UserError
+from inranker.fingerprint import fingerprint, plain, sha256_file
+from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
+from inranker.rerankers.create import T5Shape, create_t5
+from inranker.rerankers.vocabulary import train_vocabulary
+from inranker.storage import Store
+
+TOKENIZER = "tokenizer"
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class VocabularyIdentity:
+    """What the vocabulary depends on."""
+
+    collection: str
+    """Collection whose passages it is trained on: beir:PATH, ir_datasets:ID or python-docs."""
+    size: int = 4096
+    """Number of pieces, special ones included."""
+
+
+@dataclass(frozen=True)
+class VocabularyConfig:
+    """Train a small T5 vocabulary on a collection's passages; it is written to OUTPUT/tokenizer."""
+
+    identity: VocabularyIdentity
+    """What the result depends on."""
+    output: str
+    """Local directory to write to."""
+
+
+@dataclass(frozen=True)
+class CreateIdentity:
+    """What the new model depends on."""
+
+    tokenizer: str
+    """Directory of a Hugging Face tokenizer with the pieces ▁true and ▁false."""
+    shape: T5Shape
+    """Size of the model."""
+    seed: int = 0
+    """Seed of the random weights."""
+
+
+@dataclass(frozen=True)
+class CreateConfig:
+    """Create a T5 with random weights; it is written to OUTPUT/model."""
+
+    identity: CreateIdentity
+    """What the result depends on."""
+    output: str
+    """Local directory to write to."""
+
+
+def vocabulary(config: VocabularyConfig) -> dict[str, Any]:
+    """Train a vocabulary on a collection's passages.
+
+    Raises:
+        UserError: the collection cannot be read, or holds too little text for the size.
+    """
+    collection = open_collection(config.identity.collection)
+    identity = {"collection": collection.content_hash(), "size": config.identity.size}
+
+    def texts() -> Iterator[str]:
+        return (passage.contents for passage in collection.passages_iter())
+
+    def make(folder: Path) -> dict[str, Any]:
+        return train_vocabulary(texts(), config.identity.size, folder)
+
+    return _local_stage("vocabulary", config.output, TOKENIZER, identity, make)
+
+
+def create(config: CreateConfig) -> dict[str, Any]:
+    """Create a T5 with random weights.
+
+    Raises:
+        UserError: the tokenizer cannot be read or lacks the answer tokens.
+    """
+    chosen = config.identity
+    tokenizer = Path(chosen.tokenizer)
+    if not tokenizer.is_dir():
+        raise UserError(f"identity.tokenizer: {chosen.tokenizer} is no directory")
+    hashes = {path.name: sha256_file(path) for path in sorted(tokenizer.iterdir()) if path.is_file()}
+    identity = {"tokenizer": hashes, "shape": plain(chosen.shape), "seed": chosen.seed}
+
+    def make(folder: Path) -> dict[str, Any]:
+        create_t5(chosen.shape, chosen.tokenizer, chosen.seed, folder)
+        return {}
+
+    return _local_stage("create", config.output, MODEL, identity, make)
+
+
+def _local_stage(
+    stage: str, output: str, folder: str, identity: dict[str, Any], make: Callable[[Path], dict[str, Any]]
+) -> dict[str, Any]:
+    """A stage whose output is one folder of files on this machine's disk."""
+    store = Store(output)
+    place = store.local_path(folder)
+    if place is None:
+        raise UserError(f"output {output}: stage {stage} writes to a local directory")
+    summary = {"stage": stage, "output": output, "fingerprint": fingerprint(identity)}
+    if claim_output(store, stage, identity):
+        return {**summary, **read_manifest(store).figures, "skipped": True}
+    figures = make(place)
+    shards = [Shard(name, 1, sha256_file(store.key(name))) for name in store.list(folder)]
+    write_manifest(
+        store,
+        Manifest(stage=stage, fingerprint=fingerprint(identity), identity=identity, shards=shards, figures=figures),
+    )
+    return {**summary, **figures, "skipped": False}

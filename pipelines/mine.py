@@ -1,0 +1,14 @@
+"""Mine candidate pairs of a collection: judged positives, and negatives sampled from the BM25 top 1000.
+
+    python pipelines/mine.py --collection beir:path/to/scifact --split train --output out/pairs
+    python pipelines/mine.py --collection python-docs --split train --negatives_per_positive 9 --output out/pairs
+    python pipelines/mine.py pipelines/recipes/mine-msmarco.yaml --output s3://bucket/pairs     # 8.8 M passages
+
+The same seed gives the same bytes on any machine.
+"""
+
+from inranker.cli import main
+from inranker.mining import MineConfig, mine
+
+if __name__ == "__main__":
+    main(MineConfig, mine, __doc__)
