@@ -8,9 +8,9 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from inranker.corpora.ids import IdIndex, id_hash
 from inranker.errors import UserError
@@ -136,7 +136,8 @@ class CheckedCollection(ABC):
     def _make_survey(self) -> Survey:
         digest, hashes, empty = hashlib.sha256(), array("Q"), 0
         for number, passage in self.read_passages():
-            _check_id(passage.passage_id, lambda n=number: self.place("passages", n))
+            if _unfit(passage.passage_id):
+                self._refuse_id(passage.passage_id, self.place("passages", number))
             hashes.append(id_hash(passage.passage_id))
             if passage.contents:
                 digest.update(_line(passage))
@@ -149,6 +150,9 @@ class CheckedCollection(ABC):
             where = self.place("passages", 0)
             raise UserError(f"{where}: the corpus has no passage with text; check that it is the right one")
         return Survey(digest.hexdigest(), len(ids) - empty, empty, ids)
+
+    def _refuse_id(self, identifier: str, where: str) -> NoReturn:
+        raise UserError(f"{where}: id {identifier!r} is empty or holds a tab or line break; give it another")
 
     def _refuse_duplicates(self, suspects: set[int]) -> None:
         first: dict[str, int] = {}
@@ -171,7 +175,8 @@ class CheckedCollection(ABC):
         first: dict[str, int] = {}
         for number, query in self.read_queries(split):
             where = self.place("queries", number, split)
-            _check_id(query.query_id, lambda where=where: where)
+            if _unfit(query.query_id):
+                self._refuse_id(query.query_id, where)
             if not query.text.strip():
                 raise UserError(f"{where}: query {query.query_id!r} has an empty text; write it or remove the query")
             if query.query_id in first:
@@ -225,10 +230,9 @@ class CheckedCollection(ABC):
         return unique
 
 
-def _check_id(identifier: str, where: Callable[[], str]) -> None:
-    """Refuse ids that the formats of the field cannot carry: TSV qrels are split at tabs and lines."""
-    if not identifier or any(character in identifier for character in "\t\n\r"):
-        raise UserError(f"{where()}: id {identifier!r} is empty or holds a tab or line break; give it another")
+def _unfit(identifier: str) -> bool:
+    """Ids that the formats of the field cannot carry: TSV qrels are split at tabs and lines."""
+    return not identifier or any(character in identifier for character in "\t\n\r")
 
 
 def _line(record: Any) -> bytes:

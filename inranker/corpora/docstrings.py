@@ -12,8 +12,10 @@ from pathlib import Path
 
 EXCLUDED_DIRECTORIES = frozenset(
     # tests, applications, generated text, and what is vendored or installed rather than part of the library
-    ("test", "tests", "idle_test", "idlelib", "turtledemo", "pydoc_data", "lib2to3", "ensurepip", "_bundled")
-    + ("site-packages", "dist-packages", "__pycache__")
+    (
+        *("test", "tests", "idle_test", "idlelib", "turtledemo", "pydoc_data"),
+        *("lib2to3", "ensurepip", "site-packages", "dist-packages"),
+    )
 )
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(`])")
 PARAGRAPH_END = re.compile(r"\n[ \t]*\n")

@@ -1,4 +1,4 @@
-"""Groups of texts that share most of their wording (Broder, "On the resemblance and containment of documents", 1997)."""
+"""Groups of texts that share most of their wording (Broder 1997, "On the resemblance and containment of documents")."""
 
 from collections import Counter, defaultdict
 

@@ -7,7 +7,6 @@ of Python always gives the same collection.
 
 import hashlib
 import re
-import sys
 import sysconfig
 from collections import Counter
 from dataclasses import dataclass
