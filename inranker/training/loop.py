@@ -1,0 +1,264 @@
+"""The stage: a training job on Ray Train. Placement, restarts and durable checkpoints are Ray's; the rest is ours.
+
+A job is the loop of `worker.py` in as many processes as are asked for. An interrupted job goes on when the same command
+is given again: Ray finds the last checkpoint under OUTPUT/checkpoints, and the order of the batches is a function of
+the step.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import ray
+import ray.train
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from inranker.errors import UserError
+from inranker.fingerprint import fingerprint, plain, sha256_bytes
+from inranker.losses import LOSSES
+from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
+from inranker.raysession import session_options
+from inranker.storage import Store
+from inranker.training.board import Board, Watcher
+from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
+from inranker.training.custody import Source, find_source
+from inranker.training.deepspeed import zero_config
+from inranker.training.student import STUDENT, start_identity
+from inranker.training.worker import Job, Place, run
+
+CHECKPOINTS = "checkpoints"
+GROUP_TIMEOUT_SECONDS = 2 * 3600  # workers wait for the one that tokenises
+TELL_SECONDS = 0.25
+STOPPED_BY_SIGNAL = 143
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Train a student; a job that was interrupted goes on from its last checkpoint.
+
+    Returns:
+        The summary: the student's path, updates, loss and speed of the last window, parameters.
+
+    Raises:
+        UserError: the config, the data or the student cannot be used, the output belongs to another job, or training
+            collapsed.
+        SystemExit: SIGTERM came; the job has saved its state and the same command goes on.
+        RuntimeError: workers died more often than `max_failures` allows.
+    """
+    check(config)
+    source = find_source(config.identity)
+    identity = job_identity(config.identity, source)
+    store = Store(config.output)
+    if claim_output(store, "train", identity):
+        return summarize(config, read_manifest(store), skipped=True)
+    ray.init(**session_options())
+    job = make_job(config, source)
+    started = time.perf_counter()
+    figures = run_workers(job, store)
+    if figures["stopped"]:
+        print(
+            f"stopped at step {figures['step']} of {figures['steps']}; the same command goes on from there",
+            file=sys.stderr,
+        )
+        raise SystemExit(STOPPED_BY_SIGNAL)
+    figures["total_seconds"] = round(time.perf_counter() - started, 3)
+    return summarize(config, complete(config, store, identity, source, figures), skipped=False)
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse what cannot work before anything is written.
+
+    Raises:
+        UserError: naming the field.
+    """
+    identity, execution = config.identity, config.execution
+    if identity.loss not in LOSSES:
+        raise UserError(f"loss: unknown loss {identity.loss!r}; known: {', '.join(LOSSES)}")
+    if (identity.steps is None) == (identity.epochs is None):
+        raise UserError("give either `steps` or `epochs`")
+    if LOSSES[identity.loss].needs == "teacher" and identity.labels is None:
+        raise UserError(f"labels: the loss {identity.loss!r} needs a teacher's logits; name a labels directory")
+    for name, least in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("negatives_per_positive", 0)):
+        value = getattr(identity, name)
+        if value is not None and value < least:
+            raise UserError(f"{name}: {value} must be {least} or more")
+    for name in ("workers", "gradient_accumulation", "checkpoint_every", "keep_checkpoints", "log_every"):
+        if getattr(execution, name) < 1:
+            raise UserError(f"{name}: {getattr(execution, name)} must be 1 or more")
+    if identity.dropout is not None and not 0 <= identity.dropout < 1:
+        raise UserError(f"dropout: {identity.dropout} must lie between 0 and 1, without 1")
+    parts = execution.workers * execution.gradient_accumulation
+    if identity.batch_size < parts:
+        raise UserError(
+            f"batch_size {identity.batch_size} cannot be cut into workers × gradient_accumulation = {parts} parts"
+        )
+    zero_config(identity, execution, on_gpu=False)
+
+
+def job_identity(identity: TrainIdentity, source: Source) -> dict[str, Any]:
+    """What the student depends on, with paths replaced by the content they lead to."""
+    chosen = plain(identity)
+    for name in ("labels", "pairs", "text_from"):
+        chosen[name] = None
+    return {**chosen, **source.content, "start": start_identity(identity)}
+
+
+def make_job(config: TrainConfig, source: Source) -> Job:
+    """What all workers are told."""
+    execution = config.execution
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    on_gpu = execution.use_gpu if execution.use_gpu is not None else gpus >= execution.workers
+    if on_gpu and gpus < execution.workers:
+        raise UserError(f"use_gpu: the cluster has {gpus} GPUs for {execution.workers} workers")
+    local = Store(config.output).local_path()
+    output = str(local.resolve()) if local is not None else config.output
+    return Job(config.identity, execution, source, output, on_gpu, cpu_threads(execution))
+
+
+def cpu_threads(execution: TrainExecution) -> int:
+    """Threads of a CPU worker when none are given: the machine's cores, shared."""
+    return execution.threads or max(1, (os.cpu_count() or 1) // execution.workers)
+
+
+def run_workers(job: Job, store: Store) -> dict[str, Any]:
+    """Run the loop on Ray Train to its end.
+
+    Raises:
+        UserError: what a worker said.
+        RuntimeError: workers died too often.
+    """
+    execution = job.execution
+    board = ray.remote(Board).options(num_cpus=0).remote()
+    place, filesystem = storage(store)
+    trainer = TorchTrainer(
+        train_on_worker,
+        train_loop_config={"job": job, "board": board},
+        torch_config=TorchConfig(backend="nccl" if job.on_gpu else "gloo", timeout_s=GROUP_TIMEOUT_SECONDS),
+        scaling_config=ScalingConfig(
+            num_workers=execution.workers, use_gpu=job.on_gpu, resources_per_worker=resources(job)
+        ),
+        run_config=RunConfig(
+            name=CHECKPOINTS,
+            storage_path=place,
+            storage_filesystem=filesystem,
+            checkpoint_config=CheckpointConfig(num_to_keep=execution.keep_checkpoints),
+            failure_config=FailureConfig(max_failures=execution.max_failures),
+            worker_runtime_env={"env_vars": {"OMP_NUM_THREADS": str(job.threads)}},
+        ),
+    )
+    with Watcher(lambda stop: ray.get(board.exchange.remote(stop)), execution.progress):
+        try:
+            result = trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise RuntimeError(f"training failed: {error}") from error
+    outcome = result.return_value
+    if outcome is None:
+        raise RuntimeError("training ended without a result; the workers' logs say why")
+    if "error" in outcome:
+        raise UserError(outcome["error"])
+    return outcome
+
+
+def resources(job: Job) -> dict[str, float]:
+    """What Ray reserves for a worker."""
+    return {"CPU": 1, "GPU": 1} if job.on_gpu else {"CPU": 1}
+
+
+def storage(store: Store) -> tuple[str, pyarrow.fs.FileSystem | None]:
+    """Where Ray keeps checkpoints: a path, and the filesystem it is on where it is not this machine's disk."""
+    local = store.local_path()
+    if local is not None:
+        return str(local.resolve()), None
+    return store.root, pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(store.fs))
+
+
+def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """What Ray calls in each training process."""
+    context = ray.train.get_context()
+    place = Place(context.get_world_rank(), context.get_world_size(), context.get_local_rank())
+    try:
+        return run(config["job"], place, RayHooks(config["board"]))
+    except UserError as error:
+        # Raised, it would be retried; what the user must put right does not get better by that. All workers see the
+        # same data and the same losses, so all of them come here.
+        return {"error": str(error)}
+
+
+class RayHooks:
+    """A worker's checkpoints in Ray Train, and its line to the driver's board."""
+
+    def __init__(self, board: Any) -> None:
+        self.board = board
+        self.pending: Any = None
+        self.told = 0.0
+        self.stop = False
+
+    @contextmanager
+    def latest(self) -> Iterator[Path | None]:
+        """See `worker.Hooks`."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            yield None
+            return
+        with checkpoint.as_directory() as directory:
+            yield Path(directory)
+
+    def keep(self, place: Path, metrics: dict[str, Any]) -> None:
+        """See `worker.Hooks`."""
+        ray.train.report(metrics, checkpoint=Checkpoint.from_directory(place))
+
+    def tell(self, progress: dict[str, Any]) -> bool:
+        """See `worker.Hooks`; the answer to one call is read at a later one, so that no step waits for it."""
+        now = time.perf_counter()
+        last = progress["step"] == progress["steps"]
+        if now - self.told < TELL_SECONDS and not last:
+            return self.stop
+        if self.pending is not None:
+            ready, _ = ray.wait([self.pending], timeout=0)
+            if not ready:
+                return self.stop
+            self.stop = ray.get(self.pending)
+        self.told = now
+        self.pending = self.board.tell.remote(progress)
+        return self.stop
+
+
+def complete(
+    config: TrainConfig, store: Store, identity: dict[str, Any], source: Source, figures: dict[str, Any]
+) -> Manifest:
+    """Write the manifest of a trained student: its files, and the chain of custody behind it."""
+    names = store.list(STUDENT)
+    shards = [Shard(name, 1, sha256_bytes(store.read(name))) for name in names]
+    kept = ("steps", "loss", "pairs_per_second", "seconds", "total_seconds", "parameters", "pairs")
+    return write_manifest(
+        store,
+        Manifest(
+            stage="train",
+            fingerprint=fingerprint(identity),
+            identity=identity,
+            inputs={
+                **source.inputs,
+                "start": {"path": config.identity.start, "content": fingerprint(identity["start"])},
+            },
+            shards=shards,
+            counts={"pairs": figures["pairs"], "steps": figures["steps"]},
+            figures={name: figures[name] for name in kept},
+        ),
+    )
+
+
+def summarize(config: TrainConfig, manifest: Manifest, skipped: bool) -> dict[str, Any]:
+    """What a training job reports."""
+    return {
+        "stage": "train",
+        "output": config.output,
+        "student": f"{config.output.rstrip('/')}/{STUDENT}",
+        "fingerprint": manifest.fingerprint,
+        "skipped": skipped,
+        **manifest.figures,
+    }

@@ -1,0 +1,267 @@
+"""What each training process does: batches in, updates out. Knows no Ray; the caller gives it checkpoints and a flag.
+
+Dimensions: B pairs, L tokens, 2 classes (false, true).
+"""
+
+import tempfile
+import time
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from inranker.fingerprint import fingerprint, sha256_bytes
+from inranker.losses import LOSSES, Loss, Targets, margin, mse_terms
+from inranker.rerankers.encode import PairEncoder
+from inranker.training.checkpoint import load_state, save_state, whole_weights
+from inranker.training.config import TrainExecution, TrainIdentity
+from inranker.training.custody import Source, iter_rows
+from inranker.training.data import TrainingData, write
+from inranker.training.deepspeed import learning_rate, make_engine
+from inranker.training.meter import DELTA, HIGHEST, LOSS, MINUS_LOWEST, STOP, Meter, MetricsFile, S, exchange
+from inranker.training.once import default_cache, make_once
+from inranker.training.order import Order, OrderRules, pieces
+from inranker.training.student import load_student, save_student
+
+VERIFIED_PAIRS = 4
+VERIFIED_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}  # logits of the engine against those of the saved student
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all workers of a job are told; `threads` CPU threads each."""
+
+    identity: TrainIdentity
+    execution: TrainExecution
+    source: Source
+    output: str
+    on_gpu: bool
+    threads: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which worker this is, among all and on its node."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+
+class Hooks(Protocol):
+    """What a worker needs from whoever runs it."""
+
+    def latest(self) -> AbstractContextManager[Path | None]:
+        """The directory of the last checkpoint, while the context is open; None where there is none."""
+
+    def keep(self, place: Path, metrics: dict[str, Any]) -> None:
+        """Make this worker's share of a checkpoint durable; all workers call it at the same step."""
+
+    def tell(self, progress: dict[str, Any]) -> bool:
+        """Report progress (rank 0); True when the job is to stop at the next step."""
+
+
+def run(job: Job, place: Place, hooks: Hooks) -> dict[str, Any]:
+    """Train to the last step, or to the one at which the job is told to stop.
+
+    Returns:
+        `step` (updates made), `steps` (of the job), `stopped`, `loss` and `pairs_per_second` of the last window.
+
+    Raises:
+        UserError: the data or the student cannot be used, or training collapsed.
+    """
+    if not job.on_gpu:
+        torch.set_num_threads(job.threads)
+    device = torch.device("cuda", torch.cuda.current_device()) if job.on_gpu else torch.device("cpu")
+    trainer = Trainer(job, place, hooks, device)
+    return trainer.train()
+
+
+class Trainer:
+    """One process's view of a job: data, order, engine and where it stands."""
+
+    def __init__(self, job: Job, place: Place, hooks: Hooks, device: torch.device) -> None:
+        self.job, self.place, self.hooks, self.device = job, place, hooks, device
+        identity, execution = job.identity, job.execution
+        cache = Path(execution.cache) if execution.cache else default_cache()
+        student = load_student(identity, execution.activation_checkpointing, device)
+        self.data = prepare_data(job.source, student.encoder, cache, place.local_rank == 0)
+        self.order = Order(order_rules(identity), self.data.lengths, self.data.positive, self.data.groups)
+        self.steps = total_steps(identity, self.order)
+        self.loss = loss_function(identity)
+        self.parts = place.world * execution.gradient_accumulation
+        self.engine = make_engine(student.module, identity, execution, device)
+        with hooks.latest() as checkpoint:
+            self.step = 0 if checkpoint is None else int(load_state(self.engine, checkpoint)["step"])
+
+    def train(self) -> dict[str, Any]:
+        """See `run`."""
+        execution, steps = self.job.execution, self.steps
+        metrics = MetricsFile(self.job.output, self.step) if self.place.rank == 0 else None
+        meter = Meter(execution.log_every)
+        line: dict[str, Any] = {}
+        stop, stopped, kept = False, False, self.step
+        started, pairs_seen = time.perf_counter(), 0
+        pairs_before = self.step * self.job.identity.batch_size
+        while self.step < steps and not stopped:
+            rows = self.order.batch(self.step)
+            vector = self.update(rows, stop)
+            self.step += 1
+            pairs_seen += len(rows)
+            meter.add(self.step, vector, len(rows))
+            stopped = bool(vector[STOP])
+            if self.step % execution.log_every == 0 or self.step == steps or stopped:
+                line = {"step": self.step, "epoch": self.step / self.order.steps_per_epoch, **meter.close(self.step)}
+                line["learning_rate"] = self.rate
+                if metrics is not None:
+                    metrics.write(line)
+            if self.place.rank == 0:
+                told = {"step": self.step, "steps": steps, "pairs": pairs_seen, "pairs_done": pairs_before + pairs_seen}
+                stop = self.hooks.tell({**line, **told})
+            if self.step % execution.checkpoint_every == 0 or self.step == steps or stopped:
+                if metrics is not None:
+                    metrics.flush()
+                self.checkpoint(line)
+                kept = self.step
+        finished = self.step >= steps
+        if finished:
+            self.finish()
+        seconds = time.perf_counter() - started
+        return {
+            "step": kept,
+            "steps": steps,
+            "stopped": not finished,
+            "loss": line.get("loss"),
+            "seconds": round(seconds, 3),
+            "pairs_per_second": round(pairs_seen / seconds, 2) if pairs_seen else None,
+            "pairs": len(self.data),
+            "parameters": sum(getattr(p, "ds_numel", p.numel()) for p in self.engine.module.parameters()),
+        }
+
+    def update(self, rows: np.ndarray, stop: bool) -> list[float]:
+        """One update on the whole batch `rows`, of which this worker computes its parts.
+
+        Returns:
+            The batch's vector of `meter`: the same on every worker.
+        """
+        groups = self.data.groups[rows] if self.loss.unit == "query" else None
+        parts = pieces(rows, groups, self.parts)
+        units = len(rows) if groups is None else len(np.unique(groups))
+        accumulation = self.job.execution.gradient_accumulation
+        first = self.place.rank * accumulation
+        self.rate = learning_rate(self.step, self.steps, self.job.identity)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = self.rate
+        vector = torch.zeros(STOP + 1, device=self.device)
+        vector[HIGHEST:STOP] = -torch.inf
+        vector[STOP] = float(stop)
+        for number in range(first, first + accumulation):
+            self.backward(parts[number], number, rows, units, vector)
+            self.engine.step()
+        return exchange(vector, self.place.world).tolist()
+
+    def backward(self, part: np.ndarray, number: int, rows: np.ndarray, units: int, vector: torch.Tensor) -> None:
+        """Gradient of one part, weighted so that the parts' mean is the batch's loss; adds to `vector`."""
+        seed_part(self.job.identity.seed, self.step, number)
+        empty = not len(part)
+        batch = self.data.batch(rows[:1] if empty else part).to(self.device)
+        logits_B2 = self.engine(batch.input_ids_BL, batch.mask_BL)
+        loss = self.loss(logits_B2, batch.targets)
+        # Every worker must take part in every backward pass; one without pairs takes part with weight 0.
+        share = 0.0 if empty else self.units_of(batch.targets, len(part)) / units
+        self.engine.backward(loss * (share * self.parts))
+        if empty:
+            return
+        with torch.no_grad():
+            logits_B2 = logits_B2.detach()
+            vector[LOSS] += loss.detach() * share
+            if batch.targets.teacher_logits_B2 is not None:
+                terms = mse_terms(logits_B2, batch.targets)
+                vector[DELTA] += terms["delta"] * (len(part) / len(rows))
+                vector[S] += terms["s"] * (len(part) / len(rows))
+            score_B = margin(logits_B2)
+            vector[HIGHEST] = torch.maximum(vector[HIGHEST], score_B.max())
+            vector[MINUS_LOWEST] = torch.maximum(vector[MINUS_LOWEST], -score_B.min())
+
+    def units_of(self, targets: Targets, pairs: int) -> int:
+        """How many of what the loss is a mean over a part holds."""
+        return pairs if self.loss.unit == "pair" else len(targets.groups().unique())
+
+    def checkpoint(self, line: dict[str, Any]) -> None:
+        """Save the state of this step."""
+        with tempfile.TemporaryDirectory() as temporary:
+            about = {"step": self.step, "workers": self.place.world, "zero_stage": self.job.execution.zero_stage}
+            save_state(self.engine, Path(temporary), about, self.place.rank, self.place.world)
+            self.hooks.keep(Path(temporary), {"step": self.step, "loss": line.get("loss")})
+
+    def finish(self) -> None:
+        """Save the student, and hold what was saved to what was trained.
+
+        Raises:
+            RuntimeError: the saved student's logits are not the engine's.
+        """
+        weights = whole_weights(self.engine, keep=self.place.rank == 0)
+        batch = self.data.batch(np.argsort(self.data.lengths, kind="stable")[:VERIFIED_PAIRS])
+        self.engine.eval()
+        with torch.no_grad():
+            moved = batch.to(self.device)
+            trained_B2 = self.engine(moved.input_ids_BL, moved.mask_BL).float().cpu()
+        if self.place.rank == 0:
+            saved = save_student(self.job.identity, weights, self.job.output)
+            saved.module.eval()
+            with torch.no_grad():
+                saved_B2 = saved.module(batch.input_ids_BL, batch.mask_BL).float()
+            if self.job.identity.full_vocabulary:
+                trained_B2, saved_B2 = margin(trained_B2), margin(saved_B2)
+            error = float((trained_B2 - saved_B2).abs().max())
+            if not error <= VERIFIED_TOLERANCE[self.job.identity.precision]:
+                raise RuntimeError(f"the saved student's logits differ from the trained one's by {error:.3g}")
+
+
+def order_rules(identity: TrainIdentity) -> OrderRules:
+    """The order that a job's identity asks for."""
+    negatives = identity.negatives_per_positive
+    if negatives is None and identity.loss == "ce":
+        negatives = 1
+    return OrderRules(
+        identity.seed, identity.batch_size, identity.length_window, negatives, LOSSES[identity.loss].unit == "query"
+    )
+
+
+def total_steps(identity: TrainIdentity, order: Order) -> int:
+    """Updates of the job."""
+    if identity.steps is not None:
+        return identity.steps
+    assert identity.epochs is not None
+    return identity.epochs * order.steps_per_epoch
+
+
+def loss_function(identity: TrainIdentity) -> Loss:
+    """The loss of the job; over the whole vocabulary the student gives log-probabilities already."""
+    if not identity.full_vocabulary:
+        return LOSSES[identity.loss]
+    return Loss(_negative_log_likelihood, "labels", LOSSES["ce"].source)
+
+
+def _negative_log_likelihood(log_p_B2: torch.Tensor, targets: Targets) -> torch.Tensor:
+    return torch.nn.functional.nll_loss(log_p_B2, targets.labels())
+
+
+def seed_part(seed: int, step: int, part: int) -> None:
+    """Dropout of a part as a function of (seed, step, part), whichever worker computes it and whenever."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0]) >> 1)
+
+
+def prepare_data(source: Source, encoder: PairEncoder, cache: Path, maker: bool) -> TrainingData:
+    """The tokenised data of this node, made where it is missing."""
+    contract = {key: value for key, value in asdict(encoder.contract).items() if key not in ("family", "score")}
+    tokenizer = sha256_bytes(encoder.tokenizer.backend_tokenizer.to_str().encode())
+    named = fingerprint({"content": source.content, "contract": contract, "tokenizer": tokenizer})
+
+    def make(place: Path) -> None:
+        write(place, iter_rows(source), encoder)
+
+    return TrainingData(make_once(cache / f"pairs-{named[:24]}", make, maker))
