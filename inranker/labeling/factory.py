@@ -6,6 +6,7 @@ and a receipt cannot be written unless pairs in = labelled + quarantined.
 """
 
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -37,6 +38,9 @@ SMALLEST_UNIT_ROWS = 64
 UNITS_PER_ACTOR = 8  # with fewer, the last units to finish leave the other actors idle
 RECEIPT_READERS = 16
 COMMIT_CPUS = 0.25  # commits wait for storage, not for a core
+# Not a whole CPU: Ray fuses neighbours that ask for the same resources, and tokenising would move into the scoring
+# actor, where it cannot run ahead of it or on another node.
+TOKENISE_CPUS = 0.5
 
 
 class UnitAttempts:
@@ -145,6 +149,7 @@ def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit]) -
     tokenised = work.map_batches(
         once_per_process,
         fn_args=(PairTokenizer, chosen.pairs, config.output, job_fingerprint, chosen.teacher, tuple(overrides.items())),
+        num_cpus=TOKENISE_CPUS,
         **one_unit,
     )
     scored = tokenised.map_batches(
@@ -246,10 +251,9 @@ def _require_whole(receipts: list[Receipt], job_fingerprint: str) -> None:
 
 
 def _as_user_error(error: BaseException) -> UserError | None:
-    """The sentence inside Ray's wrapping of a worker's exception, if there is one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, UserError):
-            return UserError(str(cause).strip().splitlines()[-1])
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return None
+    """The sentence inside Ray's wrapping of a worker's exception, if there is one.
+
+    Only the text of a remote chain of causes crosses the process boundary, so that is where it is looked for.
+    """
+    sentences = re.findall(r"inranker\.errors\.UserError: (.+)", str(error))
+    return UserError(sentences[-1]) if sentences else None
