@@ -4,7 +4,7 @@ Names of collections look like `beir:PATH`, `ir_datasets:ID` and `python-docs`; 
 turns one into an object of this protocol.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from inranker.types import Passage, Qrel, Query
@@ -54,6 +54,10 @@ class Collection(Protocol):
         Raises:
             UserError: unknown or empty split, a bad record, or too many judgments that name unknown ids.
         """
+        ...
+
+    def has_passages(self, passage_ids: Sequence[str]) -> list[bool]:
+        """For each id, whether the corpus has a passage of that name that has contents."""
         ...
 
     def passages_hash(self) -> str:

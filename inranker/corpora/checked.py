@@ -8,7 +8,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -28,7 +28,7 @@ class Survey:
 
     hash: str
     passages: int
-    empty: int
+    empty: frozenset[str]
     ids: IdIndex
 
 
@@ -86,6 +86,12 @@ class CheckedCollection(ABC):
         """See Collection."""
         return iter(self.judgments(split).qrels)
 
+    def has_passages(self, passage_ids: Sequence[str]) -> list[bool]:
+        """See Collection."""
+        survey = self.survey()
+        known = survey.ids.known(passage_ids).tolist()
+        return [has and name not in survey.empty for name, has in zip(passage_ids, known, strict=True)]
+
     def passages_hash(self) -> str:
         """See Collection."""
         return self.survey().hash
@@ -101,7 +107,7 @@ class CheckedCollection(ABC):
     def counts(self, split: str | None = None) -> dict[str, int]:
         """See Collection."""
         survey = self.survey()
-        counts = {"passages": survey.passages, "passages_skipped_empty": survey.empty}
+        counts = {"passages": survey.passages, "passages_skipped_empty": len(survey.empty)}
         if split:
             judgments = self.judgments(split)
             counts |= {
@@ -134,7 +140,7 @@ class CheckedCollection(ABC):
         return self._judgments[split]
 
     def _make_survey(self) -> Survey:
-        digest, hashes, empty = hashlib.sha256(), array("Q"), 0
+        digest, hashes, empty = hashlib.sha256(), array("Q"), set()
         for number, passage in self.read_passages():
             if _unfit(passage.passage_id):
                 self._refuse_id(passage.passage_id, self.place("passages", number))
@@ -142,14 +148,14 @@ class CheckedCollection(ABC):
             if passage.contents:
                 digest.update(_line(passage))
             else:
-                empty += 1
+                empty.add(passage.passage_id)
         ids = IdIndex(hashes)
         if suspects := ids.repeated():
             self._refuse_duplicates(suspects)
-        if len(ids) == empty:
+        if len(ids) == len(empty):
             where = self.place("passages", 0)
             raise UserError(f"{where}: the corpus has no passage with text; check that it is the right one")
-        return Survey(digest.hexdigest(), len(ids) - empty, empty, ids)
+        return Survey(digest.hexdigest(), len(ids) - len(empty), frozenset(empty), ids)
 
     def _refuse_id(self, identifier: str, where: str) -> NoReturn:
         raise UserError(f"{where}: id {identifier!r} is empty or holds a tab or line break; give it another")

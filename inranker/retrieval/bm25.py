@@ -11,7 +11,7 @@ import shutil
 import socket
 import uuid
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,12 @@ class Bm25Index:
     def __len__(self) -> int:
         return len(self.id_ends)
 
-    def passage_id(self, row: int) -> str:
-        """The id of the passage at a place of the corpus."""
-        start = self.id_ends[row - 1] if row else 0
-        return self.id_bytes[start : self.id_ends[row]].tobytes().decode()
+    def passage_ids(self, rows: np.ndarray) -> list[str]:
+        """The ids of the passages at some places of the corpus."""
+        text = self.id_bytes.data  # slicing it is ten times as fast as slicing the array
+        ends = self.id_ends[rows]
+        starts = np.where(rows > 0, self.id_ends[rows - 1], 0)
+        return [str(text[start:end], "utf-8") for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def search(self, queries: list[Query], depth: int, threads: int | None = None) -> dict[str, list[ScoredDoc]]:
         """The best passages of each query, best first, at most `depth`; equal scores in corpus order.
@@ -67,8 +69,8 @@ class Bm25Index:
             found = pool.map(lambda ids: self._best(ids, depth), terms)
             return {
                 query.query_id: [
-                    ScoredDoc(query.query_id, self.passage_id(row), float(score))
-                    for row, score in zip(rows, scores, strict=True)
+                    ScoredDoc(query.query_id, passage_id, score)
+                    for passage_id, score in zip(self.passage_ids(rows), scores.tolist(), strict=True)
                 ]
                 for query, (rows, scores) in zip(queries, found, strict=True)
             }
@@ -143,7 +145,7 @@ def load(directory: Path, analyser: Analyser) -> Bm25Index:
 
 
 def load_or_build(
-    passages: Iterable[Passage], corpus_hash: str, analyser: Analyser, cache: str | Path | None
+    passages: Callable[[], Iterable[Passage]], corpus_hash: str, analyser: Analyser, cache: str | Path | None
 ) -> Bm25Index:
     """The index of a corpus from the cache directory, built and kept there first where it is not.
 
@@ -151,13 +153,13 @@ def load_or_build(
     killed is never looked at, and of two builders the first to finish wins.
 
     Args:
-        passages: the corpus; read only when the index has to be built.
+        passages: makes an iterator over the corpus; called only when the index has to be built.
         corpus_hash: sha256 of those passages, part of the index's name in the cache.
         analyser: for passages and queries.
         cache: a local directory; None keeps the index in memory only.
     """
     if cache is None:
-        return build(passages, analyser)
+        return build(passages(), analyser)
     import bm25s
 
     key = fingerprint([corpus_hash, analyser.name, K1, B, FORMAT, bm25s.__version__])
@@ -167,7 +169,7 @@ def load_or_build(
         unfinished = place.parent / f"{BUILDING}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         unfinished.mkdir(parents=True)
         try:
-            build(passages, analyser).save(unfinished)
+            build(passages(), analyser).save(unfinished)
             _flush(unfinished)
             if not place.is_dir():
                 _take_name(unfinished, place)

@@ -1,0 +1,257 @@
+"""Mine: queries and qrels of a collection become (query, passage) pairs to be labelled.
+
+A query's pairs are its relevant passages and, for each of those, nine passages drawn at random from the first stage's
+best 1,000 (the InRanker paper's recipe, section 3). Unlike there, a passage judged relevant is never drawn.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from inranker.corpora import Collection, open_collection
+from inranker.corpora.texts import PassageTexts
+from inranker.errors import UserError
+from inranker.fingerprint import fingerprint, plain, sha256_bytes
+from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
+from inranker.retrieval import open_retriever, retriever_identity
+from inranker.retrieval.sampling import Draw, stable_hash
+from inranker.storage import Store
+from inranker.types import Query
+
+STAGE = "mine"
+SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("query_id", "passage_id", "query", "passage", "kind")),
+        ("rank", pa.int32()),
+        *((name, pa.string()) for name in ("source", "language")),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class MineIdentity:
+    """What the pairs depend on. The collection enters the fingerprint by its content, so it may move."""
+
+    collection: str
+    """Collection to mine: beir:PATH, ir_datasets:ID or python-docs."""
+    split: str = "train"
+    """Split whose queries are mined."""
+    language: str | None = None
+    """Language of the collection (ISO 639-1 code), which picks the analyser; null: what the collection says."""
+    retriever: str = "bm25s"
+    """First stage that finds candidates."""
+    depth: int = 1000
+    """Candidates of a query: the best so many passages of the first stage."""
+    negatives_per_positive: int = 9
+    """Negatives drawn for each relevant passage of a query."""
+    max_queries: int | None = None
+    """Mine only so many queries, drawn at random; null: all. A smaller draw is a part of a bigger one."""
+    order: Literal["grouped", "shuffled"] = "grouped"
+    """grouped keeps the pairs of a query next to each other, which listwise losses and partial label sets want and
+    training does not mind, as it draws its own order; shuffled mixes all pairs, for readers that stream."""
+    shard_rows: int = 50_000
+    """Pairs of an output file."""
+    seed: int = 42
+    """Seed of every draw; the draws of a query depend on it and the query's id alone."""
+
+
+@dataclass(frozen=True)
+class MineExecution:
+    """How the job is run; never changes the result."""
+
+    cache: str | None = None
+    """Local directory that keeps first-stage indexes between jobs; null builds the index anew."""
+    threads: int | None = None
+    """Queries searched at a time; null: one a core."""
+    batch_queries: int = 512
+    """Queries whose candidates are in memory at a time."""
+    progress: bool = True
+    """Show progress bars."""
+
+
+@dataclass(frozen=True)
+class MineConfig:
+    """Turn a collection's queries and qrels into pairs to be labelled."""
+
+    identity: MineIdentity
+    """What the result depends on."""
+    output: str
+    """Directory or URL to write pairs to; a finished one of the same identity is left as it is."""
+    execution: MineExecution = field(default_factory=MineExecution)
+    """How the job is run."""
+
+
+def mine(config: MineConfig) -> dict[str, Any]:
+    """Run the stage; an output that is finished already is left as it is.
+
+    Returns:
+        The manifest's counts, where the pairs are, and whether the work was `skipped`.
+
+    Raises:
+        UserError: a bad field or collection, no query to mine, or an output made under another identity.
+    """
+    started = time.monotonic()
+    chosen = config.identity
+    _require_sensible(chosen)
+    collection = open_collection(chosen.collection, chosen.language)
+    identity = _fingerprinted(chosen, collection)
+    store = Store(config.output)
+    if not (finished := claim_output(store, STAGE, identity)):
+        positives, counts = _positives(collection, chosen)
+        queries = _choose_queries(collection, positives, chosen)
+        draw = _draw(collection, queries, positives, config)
+        shards = _write_shards(store, collection, queries, draw, config)
+        source = {"argument": chosen.collection, "name": collection.name, "split": chosen.split}
+        source |= {"content_hash": identity["content_hash"], "licence": collection.licence}
+        counts = collection.counts(chosen.split) | counts | draw.counts()
+        made = fingerprint(identity)
+        write_manifest(store, Manifest(STAGE, made, identity, {"collection": source}, shards, counts))
+    manifest = read_manifest(store)
+    return {
+        "stage": STAGE,
+        "output": config.output,
+        "skipped": finished,
+        "fingerprint": manifest.fingerprint,
+        "collection": {name: manifest.inputs["collection"][name] for name in ("name", "split", "content_hash")},
+        "counts": manifest.counts,
+        "shards": len(manifest.shards),
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def _require_sensible(chosen: MineIdentity) -> None:
+    least = {"depth": 1, "negatives_per_positive": 0, "shard_rows": 1}
+    least |= {"max_queries": 1} if chosen.max_queries is not None else {}
+    for name, bound in least.items():
+        if getattr(chosen, name) < bound:
+            raise UserError(f"field {name} is {getattr(chosen, name)}; give it {bound} or more")
+
+
+def _fingerprinted(chosen: MineIdentity, collection: Collection) -> dict[str, Any]:
+    """The identity with the collection by its content instead of its path."""
+    fields = {name: value for name, value in plain(chosen).items() if name not in ("collection", "language")}
+    return {
+        **fields,
+        "collection": collection.name,
+        "content_hash": collection.contentstable_hash(chosen.split),
+        "language": collection.language,
+        "retriever": retriever_identity(chosen.retriever, collection.language),
+    }
+
+
+def _positives(collection: Collection, chosen: MineIdentity) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Relevant passages by query, those alone that have contents; and how many judgments or queries that leaves out."""
+    relevant = [qrel for qrel in collection.qrels_iter(chosen.split) if qrel.relevance > 0]
+    present = collection.has_passages([qrel.passage_id for qrel in relevant])
+    positives: dict[str, list[str]] = {}
+    for qrel, has_contents in zip(relevant, present, strict=True):
+        own = collection.queries_are_documents and qrel.query_id == qrel.passage_id
+        if has_contents and not own:
+            positives.setdefault(qrel.query_id, []).append(qrel.passage_id)
+    judged = {qrel.query_id for qrel in collection.qrels_iter(chosen.split)}
+    return positives, {
+        "positives_without_passage": len(relevant) - sum(map(len, positives.values())),
+        "queries_without_positive": len(judged) - len(positives),
+    }
+
+
+def _choose_queries(collection: Collection, positives: dict[str, list[str]], chosen: MineIdentity) -> list[Query]:
+    """The queries to mine, in the collection's order."""
+    queries = [query for query in collection.queries_iter(chosen.split) if query.query_id in positives]
+    if not queries:
+        raise UserError(f"split {chosen.split!r} of {collection.name} has no relevant passage; name another split")
+    if chosen.max_queries is None:
+        return queries
+    drawn = sorted(queries, key=lambda query: stable_hash(chosen.seed, query.query_id))[: chosen.max_queries]
+    kept = {query.query_id for query in drawn}
+    return [query for query in queries if query.query_id in kept]
+
+
+def _draw(collection: Collection, queries: list[Query], positives: dict[str, list[str]], config: MineConfig) -> Draw:
+    """Search for every query, a batch at a time, and draw its pairs; rankings are dropped as soon as they are drawn."""
+    chosen, how = config.identity, config.execution
+    retriever = open_retriever(collection, chosen.retriever, cache=how.cache)
+    draw = Draw(chosen.seed)
+    with _bar(config, len(queries), "mine", "query") as bar:
+        for start in range(0, len(queries), how.batch_queries):
+            batch = queries[start : start + how.batch_queries]
+            run = retriever.search(batch, chosen.depth, how.threads)
+            for number, query in enumerate(batch, start=start):
+                wanted = chosen.negatives_per_positive * len(positives[query.query_id])
+                draw.add_query(number, query.query_id, positives[query.query_id], run[query.query_id], wanted)
+            bar.update(len(batch))
+    return draw
+
+
+def _write_shards(
+    store: Store, collection: Collection, queries: list[Query], draw: Draw, config: MineConfig
+) -> list[Shard]:
+    """Look the texts up in a second pass over the corpus and write the pairs.
+
+    A shard is created whole or not at all, so a job that was killed is simply run again.
+
+    Raises:
+        UserError: the output holds a shard of that name with other bytes.
+    """
+    chosen = config.identity
+    passage_ids, shards = list(draw.numbers), []
+    order = _order(draw, queries, passage_ids, chosen)
+    with PassageTexts(collection, passage_ids) as texts, _bar(config, len(order), "write", "pair") as bar:
+        for start in range(0, len(order), chosen.shard_rows):
+            rows = order[start : start + chosen.shard_rows]
+            data = _parquet(rows, draw, queries, passage_ids, texts, collection)
+            name = f"pairs-{start // chosen.shard_rows:05d}.parquet"
+            if not store.put_if_absent(name, data):
+                raise UserError(
+                    f"{store.url}/{name} is there with other bytes, by another version of pyarrow or InRanker; "
+                    "name another output"
+                )
+            shards.append(Shard(name, len(rows), sha256_bytes(data)))
+            bar.update(len(rows))
+    return shards
+
+
+def _order(draw: Draw, queries: list[Query], passage_ids: list[str], chosen: MineIdentity) -> np.ndarray:
+    if chosen.order == "grouped":
+        return np.arange(len(draw.query))
+    pairs = zip(draw.query, draw.passage, strict=True)
+    keys = (stable_hash(chosen.seed, queries[query].query_id, passage_ids[passage]) for query, passage in pairs)
+    return np.argsort(np.fromiter(keys, dtype=np.uint64), kind="stable")
+
+
+def _parquet(
+    rows: np.ndarray,
+    draw: Draw,
+    queries: list[Query],
+    passage_ids: list[str],
+    texts: PassageTexts,
+    collection: Collection,
+) -> bytes:
+    """One shard; every writer option that changes bytes is set here."""
+    asked = [queries[draw.query[row]] for row in rows]
+    names = [passage_ids[draw.passage[row]] for row in rows]
+    columns = {
+        "query_id": [query.query_id for query in asked],
+        "passage_id": names,
+        "query": [query.text for query in asked],
+        "passage": [texts[name] for name in names],
+        "kind": ["positive" if draw.positive[row] else "negative" for row in rows],
+        "rank": [draw.rank[row] or None for row in rows],
+        "source": [collection.name] * len(rows),
+        "language": [collection.language] * len(rows),
+    }
+    sink = pa.BufferOutputStream()
+    table = pa.table(columns, schema=SCHEMA)
+    pq.write_table(table, sink, version="2.6", compression="zstd", compression_level=3, row_group_size=10_000)
+    return sink.getvalue().to_pybytes()
+
+
+def _bar(config: MineConfig, total: int, name: str, unit: str) -> tqdm:
+    shown = config.execution.progress
+    return tqdm(total=total, desc=name, unit=f" {unit}", file=sys.stderr, disable=not shown, mininterval=1.0)
