@@ -139,7 +139,7 @@ def _fingerprinted(chosen: MineIdentity, collection: Collection) -> dict[str, An
     return {
         **fields,
         "collection": collection.name,
-        "content_hash": collection.contentstable_hash(chosen.split),
+        "content_hash": collection.content_hash(chosen.split),
         "language": collection.language,
         "retriever": retriever_identity(chosen.retriever, collection.language),
     }
