@@ -7,9 +7,10 @@ unambiguous (`--collection` for `--identity.collection`), and a list may be give
 """
 
 import dataclasses
+import difflib
 import json
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +43,7 @@ def parse_config(
     """
     words = spell_out(config_class, list(argv))
     for recipe in _recipes(words):
-        read_yaml(recipe)  # a file that is missing or no YAML gets its sentence here, with the line
+        _require_known_keys(config_class, read_yaml(recipe), f"recipe {recipe}")
     try:
         values = parser.parse_args(words)
         fields = _field_names(config_class)
@@ -60,6 +61,7 @@ def build_config(config_class: type[Config], mapping: dict[str, Any], where: str
     Raises:
         UserError: as `parse_config`, naming `where`.
     """
+    _require_known_keys(config_class, mapping, where)
     parser = make_parser(config_class, prog=where, description="")
     try:
         built = parser.instantiate(parser.parse_object(mapping))
@@ -140,6 +142,24 @@ def _dotted_fields(config_class: type, prefix: str = "") -> dict[str, bool]:
         if inner is not None and typing.get_origin(hint) is not list:
             names |= _dotted_fields(typing.cast(type, inner), f"{prefix}{name}.")
     return names
+
+
+def _require_known_keys(config_class: type, mapping: dict[str, Any], where: str) -> None:
+    fields = _dotted_fields(config_class)
+    groups = {name.rpartition(".")[0] for name in fields}
+    for name in _dotted_keys(mapping, groups):
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, 1)
+            hint = f"did you mean {close[0]}?" if close else "--help lists every field"
+            raise UserError(f"{where}: unknown key {name}; {hint}")
+
+
+def _dotted_keys(mapping: dict[str, Any], groups: set[str], prefix: str = "") -> Iterator[str]:
+    """Dotted names of a mapping's keys, down to the level at which the config has fields."""
+    for key, value in mapping.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict) and f"{prefix}{key}" in groups:
+            yield from _dotted_keys(value, groups, f"{prefix}{key}.")
 
 
 def _field_names(config_class: Any) -> set[str]:

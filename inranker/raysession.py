@@ -24,4 +24,6 @@ def session_options(cpus: int | None = None) -> dict[str, Any]:
         "address": "local",
         "num_cpus": cpus or max(os.cpu_count() or 1, LOGICAL_CPUS_AT_LEAST),
         "include_dashboard": False,
+        # Exceptions come back as such; what else workers print is Ray's own housekeeping, a line a second.
+        "log_to_driver": False,
     }

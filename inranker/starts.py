@@ -47,6 +47,8 @@ class CreateIdentity:
     """Size of the model."""
     seed: int = 0
     """Seed of the random weights."""
+    max_length: int = 512
+    """Tokens of a pair that the model is made for; longer passages are cut."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,10 @@ def create(config: CreateConfig) -> dict[str, Any]:
     if not tokenizer.is_dir():
         raise UserError(f"identity.tokenizer: {chosen.tokenizer} is no directory")
     hashes = {path.name: sha256_file(path) for path in sorted(tokenizer.iterdir()) if path.is_file()}
-    identity = {"tokenizer": hashes, "shape": plain(chosen.shape), "seed": chosen.seed}
+    identity = {**plain(chosen), "tokenizer": hashes}
 
     def make(folder: Path) -> dict[str, Any]:
-        create_t5(chosen.shape, chosen.tokenizer, chosen.seed, folder)
-        return {}
+        return dict(create_t5(chosen.shape, chosen.tokenizer, chosen.seed, folder, max_length=chosen.max_length))
 
     return _local_stage("create", config.output, MODEL, identity, make)
 
