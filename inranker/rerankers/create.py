@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import UserError
-from .contract import FAMILIES, save_contract, token_ids
-from .vocabulary import tokenizer_from
+from inranker.errors import UserError
+from inranker.rerankers.contract import FAMILIES, save_contract, token_ids
+from inranker.rerankers.vocabulary import tokenizer_from
 
 # Embedding rows are a multiple of this, as in the published T5s: 32,100 tokens, 32,128 rows.
 ROW_MULTIPLE = 128

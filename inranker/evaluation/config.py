@@ -1,0 +1,78 @@
+"""What an evaluation is told."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from inranker.evaluation.measures import DEFAULT_MEASURES
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class EvaluateIdentity:
+    """What the figures depend on.
+
+    Collection, run and models enter the fingerprint by their content, so none may change under a job but all may move.
+    """
+
+    collection: str
+    """What to search: beir:PATH, ir_datasets:ID or python-docs."""
+    split: str = "test"
+    """Which queries and qrels of the collection."""
+    systems: list[str] = field(default_factory=lambda: ["bm25"])
+    """Rows of the table: `bm25` is the first stage itself; others are checkpoint directories or hub ids, under a name
+    of your own when written NAME=PATH."""
+    depth: int = 100
+    """Passages a query that are re-ranked. Figures at different depths are not comparable."""
+    retrieve: int = 1000
+    """Passages a query that the first stage retrieves; those below `depth` follow in first-stage order, so that R@1000
+    means something at any depth. Never fewer than `depth`."""
+    retriever: str = "bm25s"
+    """First stage: bm25s, or lucene with that extra installed."""
+    language: str | None = None
+    """ISO 639-1 code of the analyser; null: the collection's own."""
+    run: str | None = None
+    """A TREC run file to take as the first stage (row `bm25`) in place of retrieving."""
+    measures: list[str] = field(default_factory=lambda: list(DEFAULT_MEASURES))
+    """Columns of the table, as ir_measures spells them: nDCG@10, RR@10, R@100, AP, Judged@10, P@5, Success@10, …"""
+    max_queries: int | None = None
+    """Evaluate on a fixed sample of this many queries (those with the smallest hash of their id); null: on all."""
+    max_length: int | None = None
+    """Tokens of a pair for every reranker; null: each one's own."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward passes; bfloat16 on GPUs."""
+    teacher: str | None = None
+    """Name of the system that is the teacher; the fidelity of the others to it is then reported. Null: no fidelity."""
+    student: str = "student"
+    """Name of the system whose fidelity is the headline. Where there is no such system, the last one that is no
+    teacher."""
+    before: str = "student_before"
+    """Name of the system that is the student before training, for `mse_before`; ignored where there is no such one."""
+
+
+@dataclass(frozen=True)
+class EvaluateExecution:
+    """How the job is run; may differ from one start to the next."""
+
+    device: str = "auto"
+    """Where rerankers run: cpu, cuda, cuda:1, …; auto takes a GPU where there is one."""
+    threads: int | None = None
+    """Threads of a reranker on the CPU; null leaves it to torch."""
+    token_budget: int | None = None
+    """Tokens of a batch, padding included; null picks one for the device. Out of memory halves it."""
+    cache: str | None = None
+    """Local directory that keeps first-stage indexes between jobs; null builds the index anew."""
+    progress: bool = True
+    """Show a progress bar with pairs/s on standard error."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Re-rank a first-stage run with any number of rerankers and measure them."""
+
+    identity: EvaluateIdentity
+    """What the result depends on."""
+    output: str | None = None
+    """Directory or URL for run files, per-query values, summary and manifest; null only returns the summary."""
+    execution: EvaluateExecution = field(default_factory=EvaluateExecution)
+    """How the job is run."""
