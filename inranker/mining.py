@@ -102,9 +102,9 @@ def mine(config: MineConfig) -> dict[str, Any]:
     collection = open_collection(chosen.collection, chosen.language)
     identity = _fingerprinted(chosen, collection)
     store = Store(config.output)
+    positives, counts = _positives(collection, chosen)
+    queries = _choose_queries(collection, positives, chosen)  # bad input ends the job before it claims its output
     if not (finished := claim_output(store, STAGE, identity)):
-        positives, counts = _positives(collection, chosen)
-        queries = _choose_queries(collection, positives, chosen)
         draw = _draw(collection, queries, positives, config)
         shards = _write_shards(store, collection, queries, draw, config)
         source = {"argument": chosen.collection, "name": collection.name, "split": chosen.split}

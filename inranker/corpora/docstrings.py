@@ -5,6 +5,7 @@ away.
 """
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +38,10 @@ class Docstring:
 
 def source_files(root: Path) -> list[Path]:
     """The library's own sources, sorted by their path below the root."""
-    found = (path for path in root.rglob("*.py") if not EXCLUDED_DIRECTORIES & set(path.relative_to(root).parts))
+    found = []
+    for directory, below, files in os.walk(root):
+        below[:] = [name for name in below if name not in EXCLUDED_DIRECTORIES]
+        found += [Path(directory, name) for name in files if name.endswith(".py")]
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 
