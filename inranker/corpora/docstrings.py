@@ -21,6 +21,7 @@ EXCLUDED_DIRECTORIES = frozenset(
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(`])")
 PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
 SIGNATURE = r"[\w.]*\b{name}\s*\([^\n]*\)(?:\s*->[^\n]*|\s*:)?[ \t]*(?:\n|$)"
+ARGUMENTS = r"(?:\([^()\n]*\))"
 PROSE_WORD = re.compile(r"[A-Z]?[a-z]+$")  # a name like this may be an ordinary word of the sentence
 
 
@@ -88,16 +89,17 @@ def summary_and_rest(text: str, name: str) -> tuple[str, str]:
 def without_name(text: str, name: str) -> str:
     """Text without a qualified name, its dotted tails, and its last part wherever that cannot be an ordinary word."""
     parts = name.split(".")
-    if parts[-1] not in text:
-        return " ".join(text.split())
-    dotted = [".".join(parts[start:]) for start in range(len(parts) - 1)]
-    last = re.escape(parts[-1])
-    text = re.sub(rf"\A\W*{last}\s*(?:--?|:|—)\s+", "", text)  # "heapq -- a heap queue"
-    text = re.sub(rf"(?<![\w.]){last}\((?:[^()\n]*\))?", " ", text)  # a call
-    if not PROSE_WORD.match(parts[-1]):
-        dotted.append(parts[-1])
-    for form in dotted:
-        text = re.sub(rf"(?<![\w.]){re.escape(form)}(?!\w)", " ", text)
+    last = parts[-1]
+    # Patterns are made for thousands of names, so each is made only where the plain string is found.
+    if text.lstrip("`'\"* ").startswith(last):
+        text = re.sub(rf"\A\W*{re.escape(last)}\s*(?:--?|:|—)\s+", "", text)  # "heapq -- a heap queue"
+    if f"{last}(" in text:
+        text = re.sub(rf"(?<![\w.]){re.escape(last)}(?:{ARGUMENTS}|\()", " ", text)
+    forms = [".".join(parts[start:]) for start in range(len(parts) - 1)]
+    forms += [] if PROSE_WORD.match(last) else [last]
+    for form in forms:
+        if form in text:
+            text = re.sub(rf"(?<![\w.]){re.escape(form)}(?!\w){ARGUMENTS}?", " ", text)
     return " ".join(text.split())
 
 

@@ -155,7 +155,7 @@ def test_summary_and_rest(text: str, name: str, expected: tuple[str, str]) -> No
     [
         ("heapq -- a heap queue", "heapq", "a heap queue"),
         ("Like os.walk but walk upwards", "os.walk", "Like but walk upwards"),
-        ("Call Timer.repeat() again", "timeit.Timer.repeat", "Call () again"),
+        ("Call Timer.repeat() again", "timeit.Timer.repeat", "Call again"),
         ("Use get_data, not data", "m.get_data", "Use , not data"),
         ("rmtree(path, onerror) removes", "shutil.rmtree", "removes"),
         ("Read what you can read", "io.read", "Read what you can read"),
