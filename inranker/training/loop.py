@@ -56,7 +56,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     store = Store(config.output)
     if claim_output(store, "train", identity):
         return summarize(config, read_manifest(store), skipped=True)
-    ray.init(**session_options())
+    start_ray()
     job = make_job(config, source)
     started = time.perf_counter()
     figures = run_workers(job, store)
@@ -68,6 +68,17 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise SystemExit(STOPPED_BY_SIGNAL)
     figures["total_seconds"] = round(time.perf_counter() - started, 3)
     return summarize(config, complete(config, store, identity, source, figures), skipped=False)
+
+
+def start_ray() -> None:
+    """Ray, as `raysession` says; a private one keeps its processes' logs in its files, off this terminal.
+
+    Ray Train's helpers would otherwise fill it: without a dashboard one of them complains every second. What goes wrong
+    in a worker comes back as an exception all the same.
+    """
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0" if "RAY_ADDRESS" not in os.environ else "1")
+    options = session_options()
+    ray.init(**options)
 
 
 def check(config: TrainConfig) -> None:
