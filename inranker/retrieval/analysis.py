@@ -30,6 +30,7 @@ SNOWBALL = {
     **{"ru": "russian", "sr": "serbian", "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish"},
 }
 LANGUAGES = ("en", *SNOWBALL)
+MAX_KNOWN = 1_000_000  # words whose term is remembered, some 150 MB
 VERSION = 1  # of the rules here; an index made by another version is made anew
 
 
@@ -56,6 +57,8 @@ class Analyser:
         for word in WORD.findall(unicodedata.normalize("NFC", text).lower()):
             term = self._known.get(word)
             if term is None:
+                if len(self._known) >= MAX_KNOWN:
+                    self._known.clear()
                 term = self._known[word] = self._term(word)
             if term:
                 terms.append(term)
