@@ -48,6 +48,17 @@ class EvaluateIdentity:
     teacher."""
     before: str = "student_before"
     """Name of the system that is the student before training, for `mse_before`; ignored where there is no such one."""
+    baseline: str | None = None
+    """Name of the system (such as bm25) that every other one is compared with, query by query: difference, 95 %
+    interval, significance, wins and losses, the worst queries. Null: no comparison."""
+    compare_by: str = "nDCG@10"
+    """The measure of that comparison; one of `measures`."""
+    depths: list[int] = field(default_factory=list)
+    """Smaller depths at which to report the re-ranked runs too (the depth curve); costs no further scoring."""
+    seed: int = 0
+    """Seed of the randomisation test and of the bootstrap."""
+    resamples: int = 10_000
+    """Random exchanges and bootstrap samples."""
 
 
 @dataclass(frozen=True)

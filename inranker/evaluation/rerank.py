@@ -113,3 +113,9 @@ def rerank(run: Run, depth: int, scores: np.ndarray) -> Run:
         tail = [ScoredDoc(query_id, doc.passage_id, floor - below) for below, doc in enumerate(docs[depth:], start=1)]
         reranked[query_id] = strictly_decreasing(head + tail)
     return reranked
+
+
+def shallower(run: Run, depth: int, scores: np.ndarray, to: int) -> np.ndarray:
+    """Of the scores of `candidates(run, depth)`, those of `candidates(run, to)`; `to` is no more than `depth`."""
+    ranks = np.concatenate([np.zeros(0, dtype=int), *(np.arange(len(docs[:depth])) for docs in run.values())])
+    return scores[ranks < to]

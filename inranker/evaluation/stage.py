@@ -2,17 +2,16 @@
 
 import json
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from inranker.corpora import Collection, open_collection
 from inranker.errors import UserError
 from inranker.evaluation.config import EvaluateConfig, EvaluateIdentity
-from inranker.evaluation.fidelity import fidelity
-from inranker.evaluation.measures import PerQuery, means, measure_run, parse_measures
+from inranker.evaluation.measures import measure_run, parse_measures
 from inranker.evaluation.output import SUMMARY, write_output
-from inranker.evaluation.rerank import Candidate, candidates, rerank, texts_of
-from inranker.evaluation.systems import Scored, System, identities, parse_systems, score_system
-from inranker.evaluation.table import render_table
+from inranker.evaluation.rerank import candidates, rerank, texts_of
+from inranker.evaluation.summary import Measured, figures
+from inranker.evaluation.systems import System, identities, parse_systems, score_system
 from inranker.fingerprint import fingerprint, plain, sha256_bytes, sha256_file
 from inranker.manifest import claim_output
 from inranker.retrieval import RETRIEVERS, Run, read_run, retrieve
@@ -21,23 +20,15 @@ from inranker.storage import Store
 from inranker.types import Query
 
 
-class Measured(NamedTuple):
-    """What was found out, system by system."""
-
-    runs: dict[str, Run]
-    values: dict[str, PerQuery]
-    scored: dict[str, Scored]
-    pairs: list[Candidate]
-
-
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Re-rank a first-stage run with every system and measure all of them.
 
     Returns:
         `collection`, `split`, `depth`, `queries`, `systems` (system -> measure -> mean over the judged queries),
-        `fidelity` (of the student) and `fidelity_by_system` where a teacher is named, `parameters` and
-        `pairs_per_second` of each reranker, `seconds`, and the `table`. `skipped` is True when the output was
-        complete already and nothing was computed.
+        `fidelity` (of the student) and `fidelity_by_system` where a teacher is named, `comparison` where a baseline
+        is, `depth_curve` (system -> depth -> measure -> mean) where depths are, `parameters` and `pairs_per_second`
+        of each reranker, `seconds`, and the `table`. `skipped` is True when the output was complete already and
+        nothing was computed.
 
     Raises:
         UserError: a collection, run or model that is missing or wrong, an unknown measure, split or system name, or
@@ -65,7 +56,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "split": chosen.split,
         "depth": chosen.depth,
         "queries": len(queries),
-        **_figures(chosen, systems, measured),
+        **figures(chosen, measured),
         "seconds": round(time.perf_counter() - started, 2),
         "skipped": False,
     }
@@ -96,7 +87,7 @@ def job_identity(config: EvaluateConfig, systems: list[System], collection: Coll
 
 def _check(chosen: EvaluateIdentity, systems: list[System]) -> None:
     parse_measures(chosen.measures)
-    for field, minimum in (("depth", 1), ("retrieve", 1), ("max_queries", 1)):
+    for field, minimum in (("depth", 1), ("retrieve", 1), ("max_queries", 1), ("resamples", 1)):
         value = getattr(chosen, field)
         if value is not None and value < minimum:
             raise UserError(f"{field} is {value}; it must be {minimum} or more")
@@ -107,6 +98,13 @@ def _check(chosen: EvaluateIdentity, systems: list[System]) -> None:
         raise UserError(f"teacher {chosen.teacher!r} is no reranker of `systems` ({', '.join(rerankers) or 'none'})")
     if chosen.teacher is not None and len(rerankers) < 2:
         raise UserError(f"teacher {chosen.teacher!r} is the only reranker of `systems`; name a student beside it")
+    if chosen.baseline is not None and chosen.baseline not in [system.name for system in systems]:
+        names = ", ".join(system.name for system in systems)
+        raise UserError(f"baseline {chosen.baseline!r} is none of `systems` ({names})")
+    if chosen.baseline is not None and chosen.compare_by not in chosen.measures:
+        raise UserError(f"compare_by {chosen.compare_by!r} is none of `measures` ({', '.join(chosen.measures)})")
+    if wrong := [depth for depth in chosen.depths if not 1 <= depth <= chosen.depth]:
+        raise UserError(f"depths: {wrong[0]} does not lie between 1 and `depth`, which is {chosen.depth}")
 
 
 def _read_first_stage(chosen: EvaluateIdentity, collection: Collection, queries: list[Query]) -> Run:
@@ -140,7 +138,7 @@ def _measure(
     passages = texts_of(collection.passages_iter(), pairs, collection.name) if needs_texts else {}
     texts = {query.query_id: query.text for query in queries}
     qrels = [qrel for qrel in collection.qrels_iter(chosen.split) if qrel.query_id in texts]
-    found = Measured({}, {}, {}, pairs)
+    found = Measured(first_stage, pairs, qrels, texts, runs={}, values={}, scored={})
     for system in systems:
         if system.path is None:
             found.runs[system.name] = first_stage
@@ -149,35 +147,3 @@ def _measure(
             found.runs[system.name] = rerank(first_stage, chosen.depth, found.scored[system.name].scores_N)
         found.values[system.name] = measure_run(found.runs[system.name], qrels, chosen.measures)
     return found
-
-
-def _figures(chosen: EvaluateIdentity, systems: list[System], measured: Measured) -> dict[str, Any]:
-    by_system = {name: means(values) for name, values in measured.values.items()}
-    pairs_per_second = {
-        name: round(len(measured.pairs) / max(scored.seconds, 1e-9), 1) for name, scored in measured.scored.items()
-    }
-    return {
-        "systems": by_system,
-        **_fidelity(chosen, measured),
-        "parameters": {name: scored.parameters for name, scored in measured.scored.items()},
-        "pairs": len(measured.pairs),
-        "pairs_per_second": pairs_per_second,
-        "table": render_table(by_system, chosen.measures),
-    }
-
-
-def _fidelity(chosen: EvaluateIdentity, measured: Measured) -> dict[str, Any]:
-    if chosen.teacher is None:
-        return {}
-    scored, query_ids = measured.scored, [pair.query_id for pair in measured.pairs]
-    teacher, before = scored[chosen.teacher], scored.get(chosen.before)
-    students = [name for name in scored if name != chosen.teacher]
-    headline = chosen.student if chosen.student in students else students[-1]
-
-    def against_teacher(name: str) -> dict[str, float]:
-        other = scored[name]
-        start = before.logits_N2 if before is not None and name == headline else None
-        return fidelity(query_ids, teacher.logits_N2, teacher.scores_N, other.logits_N2, other.scores_N, start)
-
-    by_system = {name: against_teacher(name) for name in students}
-    return {"fidelity": by_system[headline], "fidelity_by_system": by_system}

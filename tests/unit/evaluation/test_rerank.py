@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inranker.errors import UserError
-from inranker.evaluation.rerank import Candidate, candidates, rerank, texts_of
+from inranker.evaluation.rerank import Candidate, candidates, rerank, shallower, texts_of
 from inranker.types import Passage, ScoredDoc
 
 FIRST = {
@@ -59,6 +59,14 @@ def test_any_scores_give_a_permutation_with_strictly_decreasing_single_precision
     assert (np.diff(written) < 0).all() and np.isfinite(written).all()
     kept = [scores[int(doc.passage_id[1:])] for doc in run[: len(scores)]]
     assert kept == sorted(scores, reverse=True)
+
+
+@given(depth=st.integers(1, 5), to=st.integers(1, 5))
+def test_scores_of_a_smaller_depth_are_those_of_its_candidates(depth: int, to: int) -> None:
+    score_of = {pair: float(number) for number, pair in enumerate(candidates(FIRST, 5))}
+    scores = np.array([score_of[pair] for pair in candidates(FIRST, depth)])
+    smaller = min(depth, to)
+    assert shallower(FIRST, depth, scores, smaller).tolist() == [score_of[pair] for pair in candidates(FIRST, smaller)]
 
 
 def test_scores_of_another_run_are_refused() -> None:

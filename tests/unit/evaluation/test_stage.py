@@ -120,6 +120,34 @@ def test_a_teachers_copy_is_perfectly_faithful(tiny: Path) -> None:
     assert summary["systems"]["teacher"] == summary["systems"]["copy"]
 
 
+def test_comparison_with_a_baseline(tiny: Path) -> None:
+    systems = ["bm25", f"student={tiny / 'student'}", f"teacher={tiny / 'teacher'}"]
+    summary = evaluate(config(tiny, systems, baseline="bm25", compare_by="RR@10", resamples=200))
+    found = summary["comparison"]
+    assert found["baseline"] == "bm25" and set(found["systems"]) == {"student", "teacher"}
+    for name, row in found["systems"].items():
+        difference = summary["systems"][name]["RR@10"] - summary["systems"]["bm25"]["RR@10"]
+        assert row["difference"] == pytest.approx(difference)
+        assert row["low"] <= difference <= row["high"]
+        assert row["wins"] + row["ties"] + row["losses"] == 8
+        assert row["better"] == ("yes" if row["low"] > 0 else "no" if row["high"] < 0 else "unclear")
+        assert len(row["worst"]) == row["losses"]
+        assert all(worst["query"].startswith("which ") for worst in row["worst"])
+    assert "RR@10 against bm25" in summary["table"]
+    json.dumps(summary, allow_nan=False)
+
+
+def test_depth_curve_is_what_evaluating_at_each_depth_gives(tiny: Path) -> None:
+    systems = ["bm25", f"student={tiny / 'student'}"]
+    curve = evaluate(config(tiny, systems, depths=[1, 3]))["depth_curve"]["student"]
+    assert list(curve) == ["1", "3", "5"]
+    for depth, values in curve.items():
+        alone = evaluate(config(tiny, systems, depth=int(depth)))["systems"]
+        assert alone["student"] == pytest.approx(values)
+        if depth == "1":
+            assert alone["student"] == alone["bm25"]
+
+
 def test_second_time_nothing_is_computed(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = config(tiny, ["bm25", f"student={tiny / 'student'}"], tmp_path / "out")
     first = evaluate(chosen)
@@ -183,6 +211,9 @@ def test_sample_of_queries_is_fixed(tiny: Path, tmp_path: Path) -> None:
         ({"systems": ["bm25"], "teacher": "bm25"}, "'bm25' is no reranker"),
         ({"systems": ["bm25", "t=x"], "teacher": "t"}, "only reranker"),
         ({"systems": ["bm25"], "split": "nowhere"}, "nowhere"),
+        ({"systems": ["bm25"], "baseline": "x"}, "'x' is none of `systems`"),
+        ({"systems": ["bm25"], "baseline": "bm25", "compare_by": "P@5"}, "'P@5' is none of `measures`"),
+        ({"systems": ["bm25"], "depths": [3, 6]}, "depths: 6"),
     ],
 )
 def test_bad_values_are_one_sentence_and_write_nothing(
