@@ -12,6 +12,8 @@ from inranker.rerankers.vocabulary import tokenizer_from
 # Embedding rows are a multiple of this, as in the published T5s: 32,100 tokens, 32,128 rows.
 ROW_MULTIPLE = 128
 
+Start = Literal["random", "matching"]
+
 
 @dataclass(frozen=True)
 class T5Shape:
@@ -36,7 +38,7 @@ class T5Shape:
 
 
 def create_t5(
-    shape: T5Shape, tokenizer_path: str | Path, seed: int, path: str | Path, **contract: Any
+    shape: T5Shape, tokenizer_path: str | Path, seed: int, path: str | Path, start: Start = "random", **contract: Any
 ) -> dict[str, int]:
     """Save a T5 reranker with random weights: safetensors, tokenizer and reranker.json; the same seed, the same bytes.
 
@@ -45,6 +47,8 @@ def create_t5(
         tokenizer_path: directory of a Hugging Face tokenizer, or a SentencePiece `.model`; gives the vocabulary.
         seed: of the random weights; the process's own random state is left as it was.
         path: directory to write, made if absent.
+        start: `random` is Hugging Face's own initialisation; `matching` lets equal tokens attend to each other from
+            the first step on, see `start_by_matching`.
         contract: fields of the contract to change from monoT5's, such as `max_length=128` or other tokens.
 
     Returns:
@@ -66,6 +70,8 @@ def create_t5(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = T5ForConditionalGeneration(config)
+    if start == "matching":
+        start_by_matching(model)
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(directory)
@@ -100,3 +106,25 @@ def _config(shape: T5Shape, tokenizer: Any) -> Any:
         eos_token_id=tokenizer.eos_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,
     )
+
+
+def start_by_matching(model: Any) -> None:
+    """Make each encoder token attend to the other occurrences of itself, in place.
+
+    With T5's own initialisation queries and keys are independent, so that a word of the query finds its twin in the
+    passage only after training has aligned the two; on few examples that does not happen. Here the query projection
+    is the key projection, scaled to the deviation that T5 gives it: any two tokens still score about N(0, 1) against
+    each other, but equal ones about √d_kv, so that d_kv of 64 shows a match clearly and 16 hardly. The position bias
+    of offset 0 takes that much off again, or each token would mostly attend to itself.
+
+    After Trockman & Kolter 2023, https://arxiv.org/abs/2305.09828, who start W_Q·W_Kᵀ near the identity.
+    """
+    import torch
+
+    strength = model.config.d_kv**0.5
+    with torch.no_grad():
+        for block in model.encoder.block:
+            attention = block.layer[0].SelfAttention
+            attention.q.weight.copy_(attention.k.weight / strength)
+        # Bucket 0 of T5's bidirectional buckets holds the offset 0 alone; the first layer's bias serves all layers.
+        model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight[0] -= strength

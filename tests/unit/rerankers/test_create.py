@@ -1,6 +1,7 @@
 """New T5 rerankers: loadable, of the shape asked for, the same bytes for the same seed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,21 @@ def test_tokens_that_are_no_pieces_are_refused_before_anything_is_written(vocabu
 def test_bad_shapes_are_named(vocabulary: Path, tmp_path: Path, shape: T5Shape, field: str) -> None:
     with pytest.raises(UserError, match=field):
         create_t5(shape, vocabulary, 0, tmp_path / "model")
+
+
+@pytest.mark.parametrize(("start", "least", "most"), [("random", 0.0, 0.3), ("matching", 0.4, 1.0)])
+def test_a_matching_start_attends_to_the_same_token_elsewhere(
+    vocabulary: Path, tmp_path: Path, start: Any, least: float, most: float
+) -> None:
+    create_t5(T5Shape(64, 64, 64, 2, 1, 1), vocabulary, 0, tmp_path, start)
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    tokens_L = torch.randperm(100, generator=torch.Generator().manual_seed(1))[:40] + 5
+    tokens_L[30] = tokens_L[4]
+    with torch.no_grad():
+        (attention_BHLL,) = model.encoder(tokens_L[None], output_attentions=True).attentions
+    twin = attention_BHLL[0, :, 4, 30].mean().item()
+    assert least <= twin <= most
+    assert attention_BHLL[0, :, 4, 4].mean().item() < 0.2  # not to itself
 
 
 def test_unknown_contract_field_is_named(vocabulary: Path, tmp_path: Path) -> None:
