@@ -1,0 +1,154 @@
+"""The whole pipeline from a recipe: corpus -> mine -> label -> train -> evaluate, resumed, verified, refused."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+
+from inranker.config import make_parser, parse_config
+from inranker.distill import DistillConfig, distill
+from inranker.errors import UserError
+from inranker.manifest import read_manifest
+from tests.builders import sentence
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+SHAPE = {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_heads": 4, "num_layers": 2, "num_decoder_layers": 1}
+
+
+def write_collection(folder: Path) -> Path:
+    """A BEIR directory of forty passages; a query is four words of its passage."""
+    generator = random.Random(3)
+    passages = {f"p{number}": sentence(generator, 20) for number in range(40)}
+    corpus = [{"_id": name, "title": "", "text": text} for name, text in passages.items()]
+    queries = [{"_id": f"q{name}", "text": " ".join(text.split()[3:7])} for name, text in passages.items()]
+    (folder / "qrels").mkdir(parents=True)
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for split, names in (("train", list(passages)[:30]), ("test", list(passages)[30:])):
+        rows = "".join(f"q{name}\t{name}\t1\n" for name in names)
+        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows)
+    return folder
+
+
+def recipe() -> dict[str, object]:
+    """Every stage, small."""
+    create = {"tokenizer": "$output/vocabulary/tokenizer", "shape": SHAPE, "max_length": 64}
+    quick = {"steps": 6, "batch_size": 8, "learning_rate": 1e-3}
+    quiet = {"execution": {"threads": 1, "progress": False}}
+    stages = {
+        "vocabulary": ("vocabulary", {"identity": {"collection": "$collection", "size": 200}}),
+        "teacher-start": ("create", {"identity": {**create, "seed": 1}}),
+        "student-start": ("create", {"identity": {**create, "seed": 2}}),
+        "pairs": ("mine", {"identity": {"collection": "$collection"}}),
+        "teacher": (
+            "train",
+            {
+                "identity": {"pairs": "$output/pairs", "start": "$output/teacher-start/model", "loss": "ce", **quick},
+                **quiet,
+            },
+        ),
+        "labels": (
+            "label",
+            {"identity": {"pairs": "$output/pairs", "teacher": "$output/teacher/student"}, **quiet},
+        ),
+        "student": (
+            "train",
+            {"identity": {"labels": "$output/labels", "start": "$output/student-start/model", **quick}, **quiet},
+        ),
+        "evaluation": (
+            "evaluate",
+            {
+                "identity": {
+                    "collection": "$collection",
+                    "depth": 20,
+                    "systems": [
+                        "bm25",
+                        "teacher=$output/teacher/student",
+                        "student_before=$output/student-start/model",
+                        "student=$output/student/student",
+                    ],
+                    "teacher": "teacher",
+                }
+            },
+        ),
+    }
+    return {"stages": [{"name": name, "stage": stage, "config": config} for name, (stage, config) in stages.items()]}
+
+
+def read(folder: Path, content: dict[str, object], *words: str) -> DistillConfig:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    collection = f"beir:{folder / 'collection'}"
+    arguments = [str(path), "--output", str(folder / "out"), "--collection", collection, *words]
+    return parse_config(DistillConfig, arguments, make_parser(DistillConfig, "distill", ""))[0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
+    folder = tmp_path_factory.mktemp("distill")
+    write_collection(folder / "collection")
+    return folder, distill(read(folder, recipe()))
+
+
+def test_the_summary_has_every_system_fidelity_and_seconds(finished: tuple[Path, dict[str, object]]) -> None:
+    folder, summary = finished
+    stored = json.loads((folder / "out" / "summary.json").read_text())
+    for name in ("bm25", "teacher", "student_before", "student"):
+        assert 0 <= stored[name]["nDCG@10"] <= 1
+        assert stored[name] == summary[name]
+    assert {"mse", "mse_before", "mse_constant", "kendall_tau"} <= stored["fidelity"].keys()
+    assert set(stored["seconds"]) == {call["name"] for call in recipe()["stages"]}
+    assert stored["skipped"] == []
+
+
+def test_the_chain_of_custody_leads_from_the_student_to_the_corpus(finished: tuple[Path, dict[str, object]]) -> None:
+    out = finished[0] / "out"
+    manifests = {name: read_manifest(str(out / name)) for name in ("pairs", "labels", "student")}
+    assert manifests["student"].inputs["labels"]["content_hash"] == manifests["labels"].content_hash
+    assert manifests["labels"].inputs["pairs"]["content_hash"] == manifests["pairs"].content_hash
+    assert manifests["pairs"].inputs["collection"]["content_hash"]
+
+
+def test_a_second_run_skips_everything_and_keeps_the_figures(finished: tuple[Path, dict[str, object]]) -> None:
+    folder, first = finished
+    second = distill(read(folder, recipe()))
+    assert second["skipped"] == [call["name"] for call in recipe()["stages"]]
+    for key in ("bm25", "teacher", "student_before", "student", "fidelity", "seconds"):
+        assert second[key] == first[key]
+
+
+def test_until_stops_early(tmp_path: Path) -> None:
+    write_collection(tmp_path / "collection")
+    summary = distill(read(tmp_path, recipe(), "--until", "pairs"))
+    assert list(summary["seconds"]) == ["vocabulary", "teacher-start", "student-start", "pairs"]
+
+
+def test_a_changed_shard_is_found_before_it_is_skipped(tmp_path: Path) -> None:
+    write_collection(tmp_path / "collection")
+    config = read(tmp_path, recipe(), "--until", "pairs")
+    distill(config)
+    shard = tmp_path / "out" / "pairs" / "pairs-00000.parquet"
+    shard.write_bytes(shard.read_bytes() + b"\0")
+    with pytest.raises(UserError, match=r"pairs-00000\.parquet differs"):
+        distill(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda stages: stages[3].update(stage="mien"), r"stages\.pairs\.stage: unknown stage 'mien'"),
+        (lambda stages: stages[3]["config"]["identity"].update(dept=3), r"stages\.pairs: unknown key identity\.dept"),
+        (lambda stages: stages[4]["config"]["identity"].update(steps="six"), r"stages\.teacher: .*identity\.steps"),
+        (lambda stages: stages[1].update(name="pairs"), "'pairs' is used twice"),
+        (lambda stages: stages[1]["config"]["identity"].update(tokenizer="$tokenizer"), "give --tokenizer"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_before_anything_runs(tmp_path: Path, change, said: str) -> None:
+    content = recipe()
+    change(content["stages"])
+    with pytest.raises(UserError, match=said):
+        distill(read(tmp_path, content))
+    assert not (tmp_path / "out").exists()
