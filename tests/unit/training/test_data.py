@@ -5,56 +5,17 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from inranker.errors import UserError
-from inranker.fingerprint import fingerprint, sha256_bytes
-from inranker.labeling.rows import LABEL_SCHEMA, to_parquet
-from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.rerankers import load_encoder
-from inranker.storage import Store
 from inranker.training.config import TrainIdentity
 from inranker.training.custody import find_source, iter_rows
 from inranker.training.data import TrainingData, write
 from inranker.training.once import make_once
 from inranker.training.worker import prepare_data
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
-
-
-def make_labels(path: Path, pairs: Path, quarantined: int = 0, claimed: int | None = None) -> Path:
-    """Labels of a pairs directory: the logits of row r are (r, −r); the last `quarantined` rows have none."""
-    manifest = read_manifest(str(pairs))
-    store, shards, labelled = Store(str(path)), [], 0
-    claim_output(store, "label", {"of": manifest.content_hash})
-    for number, shard in enumerate(manifest.shards):
-        left = shard.rows - (quarantined if number == len(manifest.shards) - 1 else 0)
-        rows = np.arange(left, dtype=np.int32)
-        texts = pa.parquet.read_table(pairs / shard.name).slice(0, left) if left else None
-        assert texts is not None
-        table = pa.table(
-            {
-                "row": rows,
-                "query_id": texts["query_id"],
-                "passage_id": texts["passage_id"],
-                "false_logit": (rows + labelled).astype(np.float32),
-                "true_logit": -(rows + labelled).astype(np.float32),
-                "n_tokens": rows,
-                "truncated": np.zeros(left, bool),
-            },
-            schema=LABEL_SCHEMA,
-        )
-        data = to_parquet(table)
-        name = f"data/{number:06d}-000000000-{left:09d}-x.parquet"
-        store.write(name, data)
-        shards.append(Shard(name, left, sha256_bytes(data)))
-        labelled += left
-    total = sum(shard.rows for shard in manifest.shards)
-    counts = {"pairs": claimed or total, "labelled": labelled, "quarantined": quarantined}
-    inputs = {"pairs": {"path": str(pairs), "content_hash": manifest.content_hash}}
-    identity = {"of": manifest.content_hash}
-    write_manifest(store, Manifest("label", fingerprint(identity), identity, inputs, shards, counts))
-    return path
+from tests.unit.training.labels import make_labels
 
 
 @pytest.fixture(scope="module")
