@@ -58,8 +58,8 @@ def render_comparison(found: Mapping[str, Any], measure: str) -> str:
             name,
             f"{row['difference']:+.4f}",
             f"{row['low']:+.4f} … {row['high']:+.4f}",
-            f"{row['p_t_test_holm']:.4f}",
-            f"{row['p_randomisation_holm']:.4f}",
+            _p_value(row["p_t_test_holm"]),
+            _p_value(row["p_randomisation_holm"]),
             f"{row['wins']}/{row['ties']}/{row['losses']}",
             row["better"],
         ]
@@ -72,3 +72,7 @@ def _verdict(low: float, high: float) -> str:
     if low > 0:
         return "yes"
     return "no" if high < 0 else "unclear"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"

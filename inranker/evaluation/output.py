@@ -58,7 +58,10 @@ def write_output(
             stage="evaluate",
             fingerprint=summary["fingerprint"],
             identity=identity,
-            inputs={name: value for name, value in identity["systems"].items() if value is not None},
+            inputs={
+                "collection": identity["collection"],
+                **{f"system {name}": value for name, value in identity["systems"].items() if value is not None},
+            },
             shards=shards,
             counts={"queries": summary["queries"], "systems": len(summary["systems"])},
             figures={"systems": summary["systems"], "fidelity": summary.get("fidelity")},

@@ -161,6 +161,30 @@ def test_second_time_nothing_is_computed(tiny: Path, tmp_path: Path, monkeypatch
     assert again == {**first, "skipped": True}
 
 
+def test_an_interrupted_job_is_done_again(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = config(tiny, ["bm25", f"student={tiny / 'student'}"], tmp_path / "out")
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("inranker.evaluation.output.write_manifest", die)
+        evaluate(chosen)
+    assert (tmp_path / "out" / "summary.json").exists()
+    summary = evaluate(chosen)
+    assert not summary["skipped"] and summary["systems"] == evaluate(config(tiny, chosen.identity.systems))["systems"]
+    verify_shards(Store(str(tmp_path / "out")), read_manifest(str(tmp_path / "out")))
+
+
+def test_output_may_be_any_store(tiny: Path) -> None:
+    chosen = dataclasses.replace(config(tiny, ["bm25"]), output="memory://evaluation/out")
+    first = evaluate(chosen)
+    assert evaluate(chosen) == {**first, "skipped": True}
+    manifest = read_manifest("memory://evaluation/out")
+    assert [shard.name for shard in manifest.shards] == ["runs/bm25.trec", "per_query.jsonl", "summary.json"]
+    assert manifest.inputs["collection"]["name"] == f"beir/{tiny.name}"
+
+
 def test_another_identity_is_refused_with_the_field(tiny: Path, tmp_path: Path) -> None:
     evaluate(config(tiny, ["bm25"], tmp_path / "out"))
     with pytest.raises(UserError, match="depth: 5 -> 6"):
