@@ -9,13 +9,17 @@ import contextlib
 import os
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import fsspec
 from fsspec.core import url_to_fs
 
 from inranker.errors import UserError
+from inranker.patience import patiently
+
+Result = TypeVar("Result")
 
 _MEMORY_LOCK = threading.Lock()  # fsspec's memory filesystem is one per process, and so is its lock
 
@@ -33,6 +37,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = str(url)
+        if "@" in self.url.partition("://")[2].partition("/")[0]:
+            raise UserError("a storage URL must not hold credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         # A cached listing would hide the receipts that other workers have written meanwhile.
         options = {"use_listings_cache": False} if self.url.startswith("s3://") else {}
         try:
@@ -56,7 +62,7 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Whether there is an object of that name."""
-        return bool(self.fs.exists(self.key(name)))
+        return bool(self._patiently(lambda: self.fs.exists(self.key(name)), name))
 
     def read(self, name: str) -> bytes:
         """A whole object.
@@ -64,8 +70,8 @@ class Store:
         Raises:
             FileNotFoundError: there is none.
         """
-        data = self.fs.cat_file(self.key(name))
-        return data if isinstance(data, bytes) else data.encode()
+        data: bytes = self._patiently(lambda: self.fs.cat_file(self.key(name)), name)
+        return data
 
     def open(self, name: str) -> IO[Any]:
         """An object as a seekable file, for readers that want only parts of it (Parquet)."""
@@ -74,7 +80,7 @@ class Store:
     def write(self, name: str, data: bytes) -> None:
         """Write an object under a name that nobody else writes; on disk it is durable on return."""
         if not self.is_local:
-            self.fs.pipe_file(self.key(name), data)
+            self._patiently(lambda: self.fs.pipe_file(self.key(name), data), name)
             return
         path = Path(self.key(name))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,12 +89,12 @@ class Store:
     def delete(self, name: str) -> None:
         """Remove an object; one that is gone already is no error."""
         with contextlib.suppress(FileNotFoundError):
-            self.fs.rm_file(self.key(name))
+            self._patiently(lambda: self.fs.rm_file(self.key(name)), name)
 
     def list(self, prefix: str) -> list[str]:
         """Names of the objects under a prefix (a directory), sorted; empty when there is none."""
         try:
-            found = self.fs.find(self.key(prefix))
+            found = self._patiently(lambda: self.fs.find(self.key(prefix)), prefix)
         except FileNotFoundError:
             return []
         start = len(self.root.rstrip("/")) + 1
@@ -109,14 +115,26 @@ class Store:
                     return self.read(name) == data
                 self.fs.pipe_file(self.key(name), data)
                 return True
+        return bool(self._patiently(lambda: self._create(name, data), name))
+
+    def _create(self, name: str, data: bytes) -> bool:
         try:
             self.fs.pipe_file(self.key(name), data, mode="create")
-        except OSError:
-            # "There already" is FileExistsError or EINVAL, by server: what is stored tells more than the code.
-            if not self.exists(name):
-                raise
-            return self.read(name) == data
+        except OSError as error:
+            # "There already" is FileExistsError or EINVAL, by server, and a dropped connection may come after the
+            # server stored the object: what is stored tells more than the code.
+            try:
+                stored = self.fs.cat_file(self.key(name))
+            except FileNotFoundError:
+                raise error from None
+            return bool(stored == data)
         return True
+
+    def _patiently(self, operation: Callable[[], Result], name: str) -> Result:
+        """Local disks and memory do not come back by waiting."""
+        if self.is_local or self.url.startswith("memory://"):
+            return operation()
+        return patiently(operation, f"{self.url}/{name}")
 
 
 def _write_durably(path: Path, data: bytes) -> None:

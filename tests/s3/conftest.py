@@ -1,0 +1,133 @@
+"""A real S3 server on loopback: SeaweedFS, started with a known pid and ended by it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+
+ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key-never-in-a-log"
+START_SECONDS = 60
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now; all are held open while they are drawn, so they differ."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@dataclass
+class S3Server:
+    """A SeaweedFS whose data outlive its process."""
+
+    folder: Path
+    ports: list[int] = field(default_factory=lambda: free_ports(8))
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the S3 service."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        identity = {
+            "identities": [
+                {
+                    "name": "tests",
+                    "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+                    "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                }
+            ]
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "s3.json").write_text(json.dumps(identity))
+        names = ("s3", "s3.grpc", "master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc")
+        ports = [
+            f"-{name.split('.')[0]}.port{'.grpc' if '.' in name else ''}={port}"
+            for name, port in zip(names, self.ports, strict=True)
+        ]
+        weed = Path(sys.executable).with_name("weed")
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(str(weed), "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+                    *("-s3", f"-s3.config={self.folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=64"),
+                    *("-master.telemetry=false", *ports),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        self._wait()
+
+    def kill(self) -> None:
+        """kill -9, as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def client(self) -> "boto3.client":
+        """A plain S3 client of its own."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            region_name="us-east-1",
+        )
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        client = self.client()
+        while True:
+            try:
+                client.create_bucket(Bucket=f"ready-{uuid.uuid4().hex[:8]}")
+                return
+            except (BotoCoreError, ClientError):
+                assert self.process is not None
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    log = (self.folder / "log").read_text(errors="replace")[-3000:]
+                    pytest.fail(f"the S3 server did not come up: {log}")
+                time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The server, and AWS_* variables that lead to it for this process and its children."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    variables = {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": server.endpoint,
+    }
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    server.start()
+    yield server
+    server.kill()
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server) -> str:
+    """A bucket of the test's own."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3_server.client().create_bucket(Bucket=name)
+    return f"s3://{name}/output"

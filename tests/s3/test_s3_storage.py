@@ -1,0 +1,94 @@
+"""The storage contract on a real S3 server, its restarts included."""
+
+import threading
+import time
+
+import pytest
+
+from inranker.errors import UserError
+from inranker.patience import is_transient, patiently
+from inranker.storage import Store
+from tests.s3.conftest import SECRET_KEY, S3Server
+
+
+def test_objects_come_back_and_are_listed(s3_url: str) -> None:
+    store = Store(s3_url)
+    assert store.list("") == [] and not store.exists("a/b")
+    store.write("a/b", b"1")
+    assert store.list("") == ["a/b"]
+    store.write("a/c/d", b"2" * 9_000_000)  # more than one part of a multipart upload
+    assert store.list("a") == ["a/b", "a/c/d"]  # no stale listing
+    assert store.read("a/b") == b"1" and len(store.read("a/c/d")) == 9_000_000
+    store.delete("a/b")
+    store.delete("a/b")
+    assert not store.exists("a/b")
+    with pytest.raises(FileNotFoundError):
+        store.read("a/b")
+
+
+def test_one_of_many_racing_creators_wins(s3_url: str) -> None:
+    start = threading.Barrier(8)
+    won: list[int] = []
+
+    def create(number: int) -> None:
+        store = Store(s3_url)
+        start.wait()
+        if store.put_if_absent("receipt", str(number).encode()):
+            won.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert Store(s3_url).read("receipt") == str(won[0]).encode()
+
+
+def test_a_refusal_by_ones_own_object_is_no_loss(s3_url: str) -> None:
+    store = Store(s3_url)
+    assert store.put_if_absent("receipt", b"key-1")
+    assert store.put_if_absent("receipt", b"key-1")
+    assert not store.put_if_absent("receipt", b"key-2")
+
+
+def test_a_server_that_comes_back_costs_nothing(s3_server: S3Server, s3_url: str) -> None:
+    store = Store(s3_url)
+    store.write("before", b"1")
+    s3_server.kill()
+    restart = threading.Timer(3, s3_server.start)
+    restart.start()
+    started = time.monotonic()
+    try:
+        assert store.put_if_absent("receipt", b"2")
+    finally:
+        restart.join()
+    assert time.monotonic() - started > 2
+    assert (store.read("before"), store.read("receipt")) == (b"1", b"2")
+
+
+def test_secrets_stay_out_of_errors(s3_server: S3Server) -> None:
+    with pytest.raises(UserError) as caught:
+        Store(f"s3://key:{SECRET_KEY}@bucket/x")
+    assert SECRET_KEY not in str(caught.value)
+    with pytest.raises(FileNotFoundError) as missing:
+        Store("s3://no-such-bucket-here/x").read("y")
+    assert SECRET_KEY not in str(missing.value)
+
+
+def test_what_asking_again_may_change() -> None:
+    assert is_transient(ConnectionResetError()) and is_transient(OSError(5, "Input/output error"))
+    assert not is_transient(FileNotFoundError()) and not is_transient(OSError(28, "No space left on device"))
+    assert not is_transient(ValueError())
+
+
+def test_patience_ends() -> None:
+    calls = []
+
+    def down() -> None:
+        calls.append(1)
+        raise ConnectionError("down")
+
+    with pytest.raises(ConnectionError):
+        patiently(down, "store", seconds=1.0)
+    assert len(calls) > 2
