@@ -1,6 +1,5 @@
 """A loaded reranker: texts or token ids in, raw logits or scores out."""
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,25 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from .batching import pad, plan_batches
+from .batching import pad
 from .causal import load_causal
 from .checkpoint import load_tokenizer, local_path
 from .contract import Contract, load_contract, save_contract, token_ids
+from .cpu import FastT5, supports
 from .encode import EncodedPairs, PairEncoder
 from .encoder import load_cross_encoder
+from .running import BatchRunner, keep_freed_memory
 from .t5 import OneStepT5
 
-log = logging.getLogger(__name__)
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Tokens of a batch: on a CPU as many as stay in cache, on a GPU enough to fill it.
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+# int8 keeps float32 weights in the module and makes 8-bit copies for inference.
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,
+}
+# Tokens of a batch: on a CPU as many as keep a core's products efficient, on a GPU enough to fill it.
+TOKEN_BUDGET = {"cpu": 2048, "cuda": 65536}
 
 
 class Reranker:
@@ -31,10 +36,13 @@ class Reranker:
     `module(input_ids_BL, mask_BL)` is the differentiable forward for training; `logits` and `score` are inference.
     """
 
-    def __init__(self, module: nn.Module, encoder: PairEncoder, device: str = "cpu") -> None:
+    def __init__(self, module: nn.Module, encoder: PairEncoder, device: str = "cpu", dtype: str = "float32") -> None:
         self.module = module.to(device)
         self.encoder = encoder
         self.device = torch.device(device)
+        self.dtype = dtype
+        self._fast: tuple[Any, FastT5] | None = None
+        self._forward = torch.compile(module, dynamic=True) if self.device.type == "cuda" else module
 
     @property
     def contract(self) -> Contract:
@@ -53,14 +61,19 @@ class Reranker:
             encoded: inputs from this reranker's encoder.
             token_budget: tokens of a batch, padding included; halved for the rest when memory runs out.
         """
-        budget = token_budget or TOKEN_BUDGET.get(self.device.type, 4096)
-        was_training = self.module.training
-        self.module.eval()
-        try:
-            with torch.no_grad():
-                return _all_rows(encoded, budget, self._batch_logits)
-        finally:
-            self.module.train(was_training)
+        budget = token_budget or TOKEN_BUDGET.get(self.device.type, TOKEN_BUDGET["cpu"])
+        lengths = encoded.lengths
+        with torch.inference_mode():
+            if self.dtype != "float16" and supports(self.module):
+                fast = self._frozen(int(lengths.max(initial=1)))
+                runner = BatchRunner(lambda rows: _fast_logits(fast, encoded, rows), lengths, budget)
+                return runner.run(torch.get_num_threads())
+            was_training = self.module.training
+            self.module.eval()
+            try:
+                return BatchRunner(lambda rows: self._module_logits(encoded, rows), lengths, budget).run()
+            finally:
+                self.module.train(was_training)
 
     def score(self, queries: Sequence[str], passages: Sequence[str], token_budget: int | None = None) -> np.ndarray:
         """What ranks: float32 [n], higher is better, in input order."""
@@ -74,10 +87,29 @@ class Reranker:
         self.encoder.tokenizer.save_pretrained(path)
         save_contract(path, self.contract)
 
-    def _batch_logits(self, encoded: EncodedPairs, rows: np.ndarray) -> np.ndarray:
+    def _module_logits(self, encoded: EncodedPairs, rows: np.ndarray) -> np.ndarray:
         input_ids_BL, mask_BL = pad(encoded, rows, self.encoder.pad_id)
         mask_BL = None if mask_BL is None else mask_BL.to(self.device)
-        return self.module(input_ids_BL.to(self.device), mask_BL).float().cpu().numpy()
+        return self._forward(input_ids_BL.to(self.device), mask_BL).float().cpu().numpy()
+
+    def _frozen(self, longest: int) -> FastT5:
+        """The CPU copy of the weights, made again when they have changed (a training step, a load)."""
+        state = [
+            (weight.data_ptr(), weight._version, float(weight.detach().view(-1)[:8].double().sum()))
+            for weight in self.module.parameters()
+        ]
+        if self._fast is None or self._fast[0] != state:
+            keep_freed_memory()
+            self._fast = state, FastT5(self.module, self.dtype)
+        self._fast[1].prepare(longest)
+        return self._fast[1]
+
+
+def _fast_logits(fast: FastT5, encoded: EncodedPairs, rows: np.ndarray) -> np.ndarray:
+    taken = encoded.take(rows)
+    # Grad mode is a thread's own; workers start with gradients on.
+    with torch.inference_mode():
+        return fast.logits(torch.from_numpy(taken.token_ids.astype(np.int64)), taken.lengths).numpy()
 
 
 def scores(logits: np.ndarray, contract: Contract) -> np.ndarray:
@@ -91,7 +123,8 @@ def load(name: str | Path, device: str = "cpu", dtype: str = "float32", **overri
     Args:
         name: directory written by `save_pretrained` (or `Reranker.save`), or a hub id.
         device: where it runs, e.g. `cpu`, `cuda`.
-        dtype: `float32`, `bfloat16` or (GPU) `float16`; logits leave as float32 whatever it is.
+        dtype: `float32`, `bfloat16`, (GPU) `float16`, or (T5 on a CPU) `int8`, which trains as float32 and scores
+            with 8-bit products; logits leave as float32 whatever it is.
         overrides: fields of the contract (max_length, truncation, template, false_token, true_token, …).
 
     Raises:
@@ -102,7 +135,10 @@ def load(name: str | Path, device: str = "cpu", dtype: str = "float32", **overri
     path = local_path(name)
     contract = load_contract(path, **overrides)
     encoder = PairEncoder(load_tokenizer(path), contract)
-    return Reranker(MODULES[contract.architecture](path, encoder, DTYPES[dtype]), encoder, device)
+    module = MODULES[contract.architecture](path, encoder, DTYPES[dtype]).to(device).eval()
+    if dtype == "int8" and not supports(module):
+        raise UserError(f"{path}: int8 is for T5 rerankers on a CPU; use bfloat16 or float32")
+    return Reranker(module, encoder, device, dtype)
 
 
 def _load_t5(path: Path, encoder: PairEncoder, dtype: torch.dtype) -> nn.Module:
@@ -117,35 +153,3 @@ MODULES: dict[str, Callable[[Path, PairEncoder, torch.dtype], nn.Module]] = {
     "encoder": load_cross_encoder,
     "causal": load_causal,
 }
-
-
-def _all_rows(
-    encoded: EncodedPairs, budget: int, batch_logits: Callable[[EncodedPairs, np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Logits of every row in order; out of memory halves the budget for the rows that are left."""
-    logits = np.empty((len(encoded), 2), dtype=np.float32)
-    lengths = encoded.lengths
-    left, warned = np.arange(len(encoded)), False
-    while len(left):
-        rows = left[plan_batches(lengths[left], budget)[0]]
-        try:
-            logits[rows] = batch_logits(encoded, rows)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or len(rows) == 1:
-                raise
-            budget = max(1, min(budget, len(rows) * int(lengths[rows].max())) // 2)
-            if not warned:
-                log.warning("out of memory: continuing with batches of %d tokens", budget)
-            warned = True
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            continue
-        left = np.setdiff1d(left, rows, assume_unique=True)
-    return logits
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or on the CPU (where torch has no exception of its own for it)."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "not enough memory" in str(error) or "out of memory" in str(error)
