@@ -77,11 +77,10 @@ class Watcher:
         """Move the bar to what a worker last said."""
         if not progress:
             return
-        share = progress["step"] / progress["steps"]
-        self.bar.total = round(progress["pairs_done"] / share)
-        if not self.bar.n and progress["pairs_done"] > progress["pairs"]:
-            self.bar.initial = progress["pairs_done"] - progress["pairs"]  # an earlier start's, no part of the speed
-        self.bar.n = progress["pairs_done"]
+        done = progress["pairs_before"] + progress["pairs"]
+        self.bar.total = round(done * progress["steps"] / progress["step"])
+        self.bar.initial = progress["pairs_before"]  # an earlier start's, no part of the speed
+        self.bar.n = done
         loss = f"loss {progress['loss']:.4f}, " if "loss" in progress else ""
         self.bar.set_postfix_str(f"{loss}step {progress['step']}/{progress['steps']}", refresh=False)
         self.bar.refresh()

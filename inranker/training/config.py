@@ -99,6 +99,8 @@ class TrainExecution:
     """Worker deaths after which the job goes on from its last checkpoint; one more ends it."""
     cache: str | None = None
     """Local directory of each node for the tokenised pairs; null: one under the system's temporary directory."""
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    """Where curves go besides metrics.jsonl: tensorboard, wandb, mlflow."""
     progress: bool = True
     """Show a progress bar with loss, pairs/s and ETA."""
 

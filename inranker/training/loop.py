@@ -30,6 +30,7 @@ from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import Source, find_source
 from inranker.training.deepspeed import zero_config
 from inranker.training.student import STUDENT, start_identity
+from inranker.training.trackers import check_trackers
 from inranker.training.worker import Job, Place, run
 
 CHECKPOINTS = "checkpoints"
@@ -109,6 +110,7 @@ def check(config: TrainConfig) -> None:
             f"batch_size {identity.batch_size} cannot be cut into workers × gradient_accumulation = {parts} parts"
         )
     zero_config(identity, execution, on_gpu=False)
+    check_trackers(execution.trackers)
 
 
 def job_identity(identity: TrainIdentity, source: Source) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 
 from inranker.errors import UserError
 from inranker.storage import Store
+from inranker.training.trackers import open_trackers
 
 METRICS = "metrics.jsonl"
 # Columns of the vector that workers exchange after each update; sums first, then what is maximised.
@@ -41,12 +42,13 @@ class Meter:
     lowest: float = math.inf
     equal_windows: int = 0
 
-    def add(self, step: int, vector: list[float], pairs: int) -> None:
-        """Count an update.
+    def add(self, step: int, columns: torch.Tensor, pairs: int) -> bool:
+        """Count an update; returns whether a worker asked to stop.
 
         Raises:
             UserError: its loss is not a number.
         """
+        vector: list[float] = columns.tolist()
         if not math.isfinite(vector[LOSS]):
             raise UserError(
                 f"the loss of update {step} is {vector[LOSS]}: training has collapsed; lower learning_rate, or raise "
@@ -56,6 +58,7 @@ class Meter:
         self.highest, self.lowest = max(self.highest, vector[HIGHEST]), min(self.lowest, -vector[MINUS_LOWEST])
         self.updates += 1
         self.pairs += pairs
+        return bool(vector[STOP])
 
     def close(self, step: int) -> dict[str, float]:
         """The means of the window, which starts anew.
@@ -109,3 +112,32 @@ class MetricsFile:
 
     def _text(self) -> bytes:
         return "".join(line + "\n" for line in self.lines).encode()
+
+
+class Books:
+    """What rank 0 writes down: metrics.jsonl and the trackers.
+
+    Args:
+        output, names, about: the job's directory or URL, its trackers, and what it is.
+        step: updates made before this start.
+    """
+
+    def __init__(self, output: str, names: list[str], about: dict[str, Any], step: int) -> None:
+        self.file = MetricsFile(output, step)
+        self.trackers = open_trackers(names, output, step, about)
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Add a line."""
+        self.file.write(line)
+        for tracker in self.trackers:
+            tracker.write(line)
+
+    def flush(self) -> None:
+        """Make all lines so far durable."""
+        self.file.flush()
+
+    def close(self) -> None:
+        """No line comes after this."""
+        self.file.flush()
+        for tracker in self.trackers:
+            tracker.close()

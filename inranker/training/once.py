@@ -3,12 +3,13 @@
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-POLL_SECONDS = 0.2
+import torch
+
+from inranker.errors import UserError
 
 
 def default_cache() -> Path:
@@ -16,8 +17,8 @@ def default_cache() -> Path:
     return Path(tempfile.gettempdir()) / f"inranker-training-{os.getuid()}"
 
 
-def make_once(place: Path, make: Callable[[Path], None], maker: bool) -> Path:
-    """The directory `place`, made by one process of the node and awaited by the others.
+def make_once(place: Path, make: Callable[[Path], None], maker: bool, world: int = 1) -> Path:
+    """The directory `place`, made by one process of each node while the others wait.
 
     It appears by renaming a finished directory, so a maker that dies leaves nothing that looks done, and two makers
     (two jobs on one node) do no harm.
@@ -26,11 +27,28 @@ def make_once(place: Path, make: Callable[[Path], None], maker: bool) -> Path:
         place: the directory; its name must say everything its content depends on.
         make: fills the directory it is given.
         maker: whether this process makes it where it is missing.
+        world: processes of the job, all of which call this.
+
+    Raises:
+        UserError: on every process, what `make` raised on one of them: one that stopped alone would leave the others
+            waiting for it.
     """
-    while not maker and not place.exists():
-        time.sleep(POLL_SECONDS)
-    if place.exists():
-        return place
+    said: str | None = None
+    if maker and not place.exists():
+        try:
+            _make(place, make)
+        except UserError as error:
+            said = str(error)
+    if world > 1:
+        answers: list[str | None] = [None] * world
+        torch.distributed.all_gather_object(answers, said)
+        said = next((answer for answer in answers if answer is not None), None)
+    if said is not None:
+        raise UserError(said)
+    return place
+
+
+def _make(place: Path, make: Callable[[Path], None]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
     draft.mkdir()
@@ -42,4 +60,3 @@ def make_once(place: Path, make: Callable[[Path], None], maker: bool) -> Path:
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return place

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from transformers.utils.logging import disable_progress_bar
 
-from inranker.fingerprint import fingerprint, sha256_bytes
+from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.losses import LOSSES, Loss, Targets, margin, mse_terms
 from inranker.rerankers.encode import PairEncoder
 from inranker.training.checkpoint import load_state, save_state, whole_weights
@@ -21,7 +22,7 @@ from inranker.training.config import TrainExecution, TrainIdentity
 from inranker.training.custody import Source, iter_rows
 from inranker.training.data import TrainingData, write
 from inranker.training.deepspeed import learning_rate, make_engine
-from inranker.training.meter import DELTA, HIGHEST, LOSS, MINUS_LOWEST, STOP, Meter, MetricsFile, S, exchange
+from inranker.training.meter import DELTA, HIGHEST, LOSS, MINUS_LOWEST, STOP, Books, Meter, S, exchange
 from inranker.training.once import default_cache, make_once
 from inranker.training.order import Order, OrderRules, pieces
 from inranker.training.student import load_student, save_student
@@ -75,6 +76,7 @@ def run(job: Job, place: Place, hooks: Hooks) -> dict[str, Any]:
     """
     if not job.on_gpu:
         torch.set_num_threads(job.threads)
+    disable_progress_bar()
     device = torch.device("cuda", torch.cuda.current_device()) if job.on_gpu else torch.device("cpu")
     trainer = Trainer(job, place, hooks, device)
     return trainer.train()
@@ -88,7 +90,7 @@ class Trainer:
         identity, execution = job.identity, job.execution
         cache = Path(execution.cache) if execution.cache else default_cache()
         student = load_student(identity, execution.activation_checkpointing, device)
-        self.data = prepare_data(job.source, student.encoder, cache, place.local_rank == 0)
+        self.data = prepare_data(job.source, student.encoder, cache, place)
         self.order = Order(order_rules(identity), self.data.lengths, self.data.positive, self.data.groups)
         self.steps = total_steps(identity, self.order)
         self.loss = loss_function(identity)
@@ -100,38 +102,42 @@ class Trainer:
     def train(self) -> dict[str, Any]:
         """See `run`."""
         execution, steps = self.job.execution, self.steps
-        metrics = MetricsFile(self.job.output, self.step) if self.place.rank == 0 else None
+        books = self.open_books() if self.place.rank == 0 else None
         meter = Meter(execution.log_every)
         line: dict[str, Any] = {}
-        stop, stopped, kept = False, False, self.step
-        started, pairs_seen = time.perf_counter(), 0
-        pairs_before = self.step * self.job.identity.batch_size
+        waiting: list[tuple[int, torch.Tensor, int]] = []
+        started, first, pairs_seen = time.perf_counter(), self.step, 0
+        stop = stopped = False
         while self.step < steps and not stopped:
             rows = self.order.batch(self.step)
             vector = self.update(rows, stop)
             self.step += 1
             pairs_seen += len(rows)
-            meter.add(self.step, vector, len(rows))
-            stopped = bool(vector[STOP])
-            if self.step % execution.log_every == 0 or self.step == steps or stopped:
+            waiting.append((self.step, vector, len(rows)))
+            logging = self.step % execution.log_every == 0 or self.step == steps
+            # A vector is read one update late: a GPU then never waits for this process.
+            while len(waiting) > (0 if logging or self.device.type == "cpu" else 1):
+                stopped = meter.add(*waiting.pop(0)) or stopped
+            if logging or stopped:
                 line = {"step": self.step, "epoch": self.step / self.order.steps_per_epoch, **meter.close(self.step)}
                 line["learning_rate"] = self.rate
-                if metrics is not None:
-                    metrics.write(line)
-            if self.place.rank == 0:
-                told = {"step": self.step, "steps": steps, "pairs": pairs_seen, "pairs_done": pairs_before + pairs_seen}
-                stop = self.hooks.tell({**line, **told})
+                if books is not None:
+                    books.write(line)
+            if books is not None:
+                done = {"step": self.step, "steps": steps, "pairs": pairs_seen}
+                stop = self.hooks.tell({**line, **done, "pairs_before": first * self.job.identity.batch_size})
             if self.step % execution.checkpoint_every == 0 or self.step == steps or stopped:
-                if metrics is not None:
-                    metrics.flush()
+                if books is not None:
+                    books.flush()
                 self.checkpoint(line)
-                kept = self.step
+        if books is not None:
+            books.close()
         finished = self.step >= steps
         if finished:
             self.finish()
         seconds = time.perf_counter() - started
         return {
-            "step": kept,
+            "step": self.step,
             "steps": steps,
             "stopped": not finished,
             "loss": line.get("loss"),
@@ -141,7 +147,11 @@ class Trainer:
             "parameters": sum(getattr(p, "ds_numel", p.numel()) for p in self.engine.module.parameters()),
         }
 
-    def update(self, rows: np.ndarray, stop: bool) -> list[float]:
+    def open_books(self) -> Books:
+        """metrics.jsonl and the trackers of this job."""
+        return Books(self.job.output, self.job.execution.trackers, plain(self.job.identity), self.step)
+
+    def update(self, rows: np.ndarray, stop: bool) -> torch.Tensor:
         """One update on the whole batch `rows`, of which this worker computes its parts.
 
         Returns:
@@ -161,7 +171,7 @@ class Trainer:
         for number in range(first, first + accumulation):
             self.backward(parts[number], number, rows, units, vector)
             self.engine.step()
-        return exchange(vector, self.place.world).tolist()
+        return exchange(vector, self.place.world)
 
     def backward(self, part: np.ndarray, number: int, rows: np.ndarray, units: int, vector: torch.Tensor) -> None:
         """Gradient of one part, weighted so that the parts' mean is the batch's loss; adds to `vector`."""
@@ -255,13 +265,13 @@ def seed_part(seed: int, step: int, part: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0]) >> 1)
 
 
-def prepare_data(source: Source, encoder: PairEncoder, cache: Path, maker: bool) -> TrainingData:
+def prepare_data(source: Source, encoder: PairEncoder, cache: Path, place: Place) -> TrainingData:
     """The tokenised data of this node, made where it is missing."""
     contract = {key: value for key, value in asdict(encoder.contract).items() if key not in ("family", "score")}
     tokenizer = sha256_bytes(encoder.tokenizer.backend_tokenizer.to_str().encode())
     named = fingerprint({"content": source.content, "contract": contract, "tokenizer": tokenizer})
 
-    def make(place: Path) -> None:
-        write(place, iter_rows(source), encoder)
+    def make(folder: Path) -> None:
+        write(folder, iter_rows(source), encoder)
 
-    return TrainingData(make_once(cache / f"pairs-{named[:24]}", make, maker))
+    return TrainingData(make_once(cache / f"pairs-{named[:24]}", make, place.local_rank == 0, place.world))

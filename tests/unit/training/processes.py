@@ -76,7 +76,7 @@ def run_cases(folder: Path, world: int, cases: list[Case]) -> dict[str, dict[str
 
 
 def _work(folder: Path, rendezvous: Path, rank: int, world: int, cases: list[Case]) -> None:
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), DS_ACCELERATOR="cpu")
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), OMP_WAIT_POLICY="PASSIVE")
     import torch
 
     torch.set_num_threads(1)

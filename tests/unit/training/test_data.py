@@ -1,7 +1,6 @@
 """Training data on disk: joined, tokenised once, checked against its manifests."""
 
 import dataclasses
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from inranker.training.config import TrainIdentity
 from inranker.training.custody import find_source, iter_rows
 from inranker.training.data import TrainingData, write
 from inranker.training.once import make_once
-from inranker.training.worker import prepare_data
+from inranker.training.worker import Place, prepare_data
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
 from tests.unit.training.labels import make_labels
 
@@ -40,7 +39,7 @@ def identity(**fields) -> TrainIdentity:
 
 def test_batches_are_the_encoders_tokens_with_their_targets(labels, student, tmp_path):
     encoder = load_encoder(student)
-    data = prepare_data(find_source(identity(labels=labels)), encoder, tmp_path / "cache", maker=True)
+    data = prepare_data(find_source(identity(labels=labels)), encoder, tmp_path / "cache", Place())
     assert len(data) == 57
     rows = np.array([31, 0, 55])
     batch = data.batch(rows)
@@ -58,7 +57,7 @@ def test_batches_are_the_encoders_tokens_with_their_targets(labels, student, tmp
 
 
 def test_hard_labels_come_from_the_pairs_alone(pairs, student, tmp_path):
-    data = prepare_data(find_source(identity(pairs=pairs)), load_encoder(student), tmp_path / "cache", maker=True)
+    data = prepare_data(find_source(identity(pairs=pairs)), load_encoder(student), tmp_path / "cache", Place())
     assert len(data) == 60 and data.teacher is None
     assert data.positive.sum() == 6
 
@@ -66,23 +65,21 @@ def test_hard_labels_come_from_the_pairs_alone(pairs, student, tmp_path):
 def test_data_is_made_once_and_again_only_for_other_content(labels, pairs, student, tmp_path):
     encoder, cache = load_encoder(student), tmp_path / "cache"
     source = find_source(identity(labels=labels))
-    prepare_data(source, encoder, cache, maker=True)
+    prepare_data(source, encoder, cache, Place())
     (place,) = cache.iterdir()
     before = place.stat().st_mtime_ns
-    prepare_data(source, encoder, cache, maker=True)
+    prepare_data(source, encoder, cache, Place())
     assert [p.stat().st_mtime_ns for p in cache.iterdir()] == [before]
-    prepare_data(source, load_encoder(student, max_length=16), cache, maker=True)
-    prepare_data(find_source(identity(pairs=pairs)), encoder, cache, maker=True)
+    prepare_data(source, load_encoder(student, max_length=16), cache, Place())
+    prepare_data(find_source(identity(pairs=pairs)), encoder, cache, Place())
     assert len(list(cache.iterdir())) == 3
 
 
-def test_other_processes_of_a_node_wait_for_the_one_that_makes(tmp_path):
-    found = []
-    waiting = threading.Thread(target=lambda: found.append(make_once(tmp_path / "x", pytest.fail, maker=False)))
-    waiting.start()
-    assert make_once(tmp_path / "x", lambda place: (place / "file").touch(), maker=True) == tmp_path / "x"
-    waiting.join(timeout=10)
-    assert found == [tmp_path / "x"] and (tmp_path / "x" / "file").exists()
+def test_only_the_maker_of_a_node_makes(tmp_path):
+    assert make_once(tmp_path / "x", pytest.fail, maker=False) == tmp_path / "x"
+    make_once(tmp_path / "x", lambda place: (place / "file").touch(), maker=True)
+    make_once(tmp_path / "x", pytest.fail, maker=True)
+    assert (tmp_path / "x" / "file").exists()
 
 
 def test_a_maker_that_fails_leaves_nothing(tmp_path):
@@ -113,7 +110,7 @@ def test_a_damaged_pairs_shard_stops_the_job(labels, pairs, student, tmp_path):
     shard = pairs / "pairs-00001.parquet"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match=r"pairs-00001.parquet differs"):
-        prepare_data(find_source(identity(labels=labels)), load_encoder(student), tmp_path / "cache", maker=True)
+        prepare_data(find_source(identity(labels=labels)), load_encoder(student), tmp_path / "cache", Place())
 
 
 def test_inputs_are_named_once_and_rightly(labels, pairs):
@@ -158,6 +155,6 @@ def test_no_pairs_is_an_error(student, tmp_path):
 
 
 def test_data_knows_its_lengths(labels, student, tmp_path):
-    data = prepare_data(find_source(identity(labels=labels)), load_encoder(student), tmp_path / "cache", maker=True)
+    data = prepare_data(find_source(identity(labels=labels)), load_encoder(student), tmp_path / "cache", Place())
     assert isinstance(data, TrainingData)
     assert data.lengths.tolist() == np.diff(data.offsets).tolist()

@@ -105,13 +105,18 @@ def test_a_batch_must_be_large_enough_to_be_cut():
         check(TrainConfig(IDENTITY, "out", execution))
 
 
+def test_an_unknown_tracker_is_refused():
+    with pytest.raises(UserError, match="unknown tracker 'paper'"):
+        check(TrainConfig(IDENTITY, "out", TrainExecution(trackers=["paper"])))
+
+
 def test_recipes_may_not_misspell_a_field():
     with pytest.raises(UserError, match="learning_rte"):
         build_config(TrainConfig, {"identity": {"start": "t5", "learning_rte": 1}, "output": "out"}, "stages.train")
 
 
-def vector(loss: float, highest: float, lowest: float) -> list[float]:
-    return [loss, 0.0, 0.0, highest, -lowest, 0.0]
+def vector(loss: float, highest: float, lowest: float) -> torch.Tensor:
+    return torch.tensor([loss, 0.0, 0.0, highest, -lowest, 0.0])
 
 
 def test_a_loss_that_is_no_number_stops_the_job():
@@ -134,9 +139,9 @@ def test_equal_scores_for_long_stop_the_job_and_near_equal_ones_do_not():
 
 def test_meter_reports_means_over_its_window():
     meter = Meter(window=2)
-    meter.add(1, [1.0, 0.6, 0.4, 2, -1, 0], 32)
-    meter.add(2, [3.0, 1.6, 1.4, 2, -1, 0], 32)
+    meter.add(1, torch.tensor([1.0, 0.6, 0.4, 2, -1, 0]), 32)
+    meter.add(2, torch.tensor([3.0, 1.6, 1.4, 2, -1, 0]), 32)
     line = meter.close(2)
     assert (line["loss"], line["delta"], line["s"]) == pytest.approx((2.0, 1.1, 0.9))
-    meter.add(3, [5.0, 1.6, 1.4, 2, -1, 0], 32)
+    meter.add(3, torch.tensor([5.0, 1.6, 1.4, 2, -1, 0]), 32)
     assert meter.close(3)["loss"] == 5.0

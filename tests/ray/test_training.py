@@ -1,0 +1,211 @@
+"""Training on a real Ray: two workers with ZeRO-2, and jobs that die and go on as if they had not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+from inranker.errors import UserError
+from inranker.losses import LOSSES
+from inranker.manifest import read_manifest
+from inranker.rerankers import load_contract, load_reranker
+from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
+from inranker.training.loop import STOPPED_BY_SIGNAL, train
+from tests.builders import make_t5, pair_rows
+from tests.unit.training.labels import make_labels
+
+STEPS = 120
+PATIENCE_SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("training")
+
+
+@pytest.fixture(scope="module")
+def identity(folder: Path, pairs: Path, tokenizer: Path) -> TrainIdentity:
+    """Dropout stays on (the model's 0.1): it too must not depend on who computes a pair, or when."""
+    start = make_t5(folder / "start", tokenizer, seed=5)
+    labels = make_labels(folder / "labels", pairs, scale=0.01)
+    return TrainIdentity(start=str(start), labels=str(labels), steps=STEPS, batch_size=16, learning_rate=1e-3, seed=11)
+
+
+def execution(folder: Path, **fields: object) -> TrainExecution:
+    chosen = {"log_every": 1, "checkpoint_every": 20, "threads": 1, "progress": False, "cache": str(folder / "cache")}
+    return TrainExecution(**{**chosen, **fields})
+
+
+def losses(output: Path) -> list[float]:
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    return [line["loss"] for line in lines]
+
+
+def weights(output: Path) -> dict[str, np.ndarray]:
+    return load_file(output / "student" / "model.safetensors")
+
+
+def assert_same_student(left: Path, right: Path, atol: float) -> None:
+    mine, theirs = weights(left), weights(right)
+    assert mine.keys() == theirs.keys()
+    for name, weight in mine.items():
+        np.testing.assert_allclose(weight, theirs[name], atol=atol, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path, identity: TrainIdentity, ray_session: None) -> Path:
+    """One worker that computes each batch in the two pieces that two workers would."""
+    output = folder / "undisturbed"
+    summary = train(TrainConfig(identity, str(output), execution(folder, gradient_accumulation=2)))
+    assert summary["steps"] == STEPS and not summary["skipped"]
+    return output
+
+
+def test_the_student_learns_and_its_manifest_leads_back(
+    undisturbed: Path, identity: TrainIdentity, folder: Path
+) -> None:
+    curve = losses(undisturbed)
+    assert np.mean(curve[-10:]) < 0.7 * np.mean(curve[:10])
+    manifest = read_manifest(str(undisturbed))
+    assert manifest.inputs["labels"]["content_hash"] == read_manifest(identity.labels or "").content_hash
+    assert manifest.inputs["pairs"]["content_hash"]
+    student = load_reranker(undisturbed / "student")
+    assert student.contract.score == "margin" and student.contract.template == load_contract(identity.start).template
+    rows = pair_rows(20)
+    score = student.score([row["query"] for row in rows], [row["passage"] for row in rows])
+    assert np.isfinite(score).all() and score.std() > 0
+
+
+def test_a_finished_job_returns_at_once_and_another_one_is_refused(
+    undisturbed: Path, identity: TrainIdentity, folder: Path
+) -> None:
+    started = time.perf_counter()
+    summary = train(TrainConfig(identity, str(undisturbed), execution(folder, workers=2)))
+    assert summary["skipped"] and time.perf_counter() - started < 10
+    other = TrainIdentity(**{**vars(identity), "learning_rate": 2e-3})
+    with pytest.raises(UserError, match="learning_rate"):
+        train(TrainConfig(other, str(undisturbed), execution(folder)))
+
+
+def test_zero_two_on_two_workers_gives_the_losses_of_one(
+    undisturbed: Path, identity: TrainIdentity, folder: Path
+) -> None:
+    output = folder / "zero2"
+    train(TrainConfig(identity, str(output), execution(folder, workers=2, zero_stage=2)))
+    np.testing.assert_allclose(losses(output), losses(undisturbed), rtol=1e-5, atol=1e-5)
+    assert_same_student(output, undisturbed, 1e-4)
+
+
+def last_step(output: Path) -> int:
+    file = output / "metrics.jsonl"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS} s for {what}"
+        time.sleep(0.02)
+
+
+def test_resume_after_a_worker_is_killed_ends_in_the_same_weights(
+    folder: Path, identity: TrainIdentity, undisturbed: Path
+) -> None:
+    output, killed = folder / "worker-killed", []
+
+    def kill_one() -> None:
+        wait_until(lambda: last_step(output) >= 47, "step 47")
+        workers = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "RayTrainWorker" in " ".join(process.cmdline())
+        ]
+        workers[0].kill()
+        killed.append(workers[0].pid)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    train(TrainConfig(identity, str(output), execution(folder, gradient_accumulation=2)))
+    killer.join()
+    assert len(killed) == 1
+    losses(output)
+    assert_same_student(output, undisturbed, 1e-6)
+
+
+COMMAND = """
+import sys, json
+from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
+from inranker.training.loop import train
+given = json.loads(sys.argv[1])
+summary = train(TrainConfig(TrainIdentity(**given["identity"]), given["output"], TrainExecution(**given["execution"])))
+print(summary["steps"])
+"""
+
+
+def start_driver(identity: TrainIdentity, output: Path, chosen: TrainExecution) -> subprocess.Popen[str]:
+    given = {"identity": vars(identity), "output": str(output), "execution": vars(chosen)}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, json.dumps(given)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+
+
+def test_resume_after_sigterm_and_after_the_driver_is_killed_ends_in_the_same_weights(
+    folder: Path, identity: TrainIdentity, undisturbed: Path
+) -> None:
+    output, chosen = folder / "driver-killed", execution(folder, gradient_accumulation=2)
+    driver = start_driver(identity, output, chosen)
+    wait_until(lambda: last_step(output) >= 9, "step 9")
+    driver.send_signal(signal.SIGTERM)
+    _, said = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == STOPPED_BY_SIGNAL, said
+    assert "the same command goes on from there" in said
+    kept = (output / "checkpoints").glob("checkpoint_*/state.json")
+    step = max(json.loads(file.read_text())["step"] for file in kept)
+    assert 9 < step < STEPS and step == last_step(output)
+
+    driver = start_driver(identity, output, chosen)
+    wait_until(lambda: last_step(output) >= max(75, step + 25), "a step after the next checkpoint")
+    processes = [driver, *psutil.Process(driver.pid).children(recursive=True)]
+    driver.kill()
+    driver.communicate(timeout=PATIENCE_SECONDS)
+    wait_until(lambda: not any(psutil.pid_exists(process.pid) for process in processes), "Ray to end with its driver")
+
+    driver = start_driver(identity, output, chosen)
+    printed, said = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert driver.returncode == 0, said
+    assert printed.strip().endswith(str(STEPS))
+    losses(output)
+    assert_same_student(output, undisturbed, 1e-6)
+
+
+def test_collapse_stops_the_job_with_a_sentence(folder: Path, identity: TrainIdentity, ray_session: None) -> None:
+    wild = TrainIdentity(**{**vars(identity), "learning_rate": 1e30, "clip": 0.0})
+    with pytest.raises(UserError, match=r"training has collapsed; lower learning_rate"):
+        train(TrainConfig(wild, str(folder / "collapsed"), execution(folder)))
+
+
+def test_hard_labels_and_the_true_logit(folder: Path, identity: TrainIdentity, pairs: Path, ray_session: None) -> None:
+    """The two kinds of students that are saved otherwise: of the pairs alone, and one that ranks by its true logit."""
+    hard = TrainIdentity(start=identity.start, pairs=str(pairs), loss="ce", full_vocabulary=True, epochs=1)
+    summary = train(TrainConfig(hard, str(folder / "hard"), execution(folder)))
+    assert summary["steps"] == 2  # 30 positives and as many negatives in batches of 32
+    true_only = TrainIdentity(start=identity.start, labels=identity.labels, loss="true_only", steps=3)
+    train(TrainConfig(true_only, str(folder / "true"), execution(folder)))
+    assert load_contract(folder / "true" / "student").score == LOSSES["true_only"].score == "true"
