@@ -65,7 +65,7 @@ class Reranker:
         lengths = encoded.lengths
         with torch.inference_mode():
             if self.dtype != "float16" and supports(self.module):
-                fast = self._frozen(int(lengths.max(initial=1)))
+                fast = self._frozen(self.module, int(lengths.max(initial=1)))
                 runner = BatchRunner(lambda rows: _fast_logits(fast, encoded, rows), lengths, budget)
                 return runner.run(torch.get_num_threads())
             was_training = self.module.training
@@ -92,15 +92,15 @@ class Reranker:
         mask_BL = None if mask_BL is None else mask_BL.to(self.device)
         return self._forward(input_ids_BL.to(self.device), mask_BL).float().cpu().numpy()
 
-    def _frozen(self, longest: int) -> FastT5:
+    def _frozen(self, module: OneStepT5, longest: int) -> FastT5:
         """The CPU copy of the weights, made again when they have changed (a training step, a load)."""
         state = [
             (weight.data_ptr(), weight._version, float(weight.detach().view(-1)[:8].double().sum()))
-            for weight in self.module.parameters()
+            for weight in module.parameters()
         ]
         if self._fast is None or self._fast[0] != state:
             keep_freed_memory()
-            self._fast = state, FastT5(self.module, self.dtype)
+            self._fast = state, FastT5(module, self.dtype)
         self._fast[1].prepare(longest)
         return self._fast[1]
 
