@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from inranker.crashpoints import crash_point
 from inranker.errors import UserError
 from inranker.fingerprint import plain, sha256_bytes
 from inranker.manifest import Shard, to_json
@@ -76,6 +77,7 @@ def finished_units(store: Store) -> set[str]:
 
 def put_object(store: Store, folder: str, unit: Unit, rows: int, data: bytes, suffix: str) -> StoredObject:
     """Write a unit's data under a key of its own."""
+    crash_point("before-data")
     key = f"{folder}/{unit.name}-{uuid.uuid4().hex[:12]}{suffix}"
     store.write(key, data)
     return StoredObject(key, rows, sha256_bytes(data))
@@ -90,7 +92,9 @@ def commit(store: Store, unit: Unit, receipt: Receipt) -> bool:
     quarantined = receipt.quarantine.rows if receipt.quarantine else 0
     if receipt.rows != unit.rows or receipt.data.rows + quarantined != unit.rows:
         raise ValueError(f"unit {unit.name}: {unit.rows} rows in, {receipt.data.rows} done, {quarantined} quarantined")
+    crash_point("after-data")
     won = store.put_if_absent(receipt_name(unit.name), to_json(receipt))
+    crash_point("after-receipt")
     if not won:
         for stored in (receipt.data, receipt.quarantine):
             if stored is not None:

@@ -4,11 +4,11 @@ import random
 from pathlib import Path
 
 import pyarrow as pa
-from inranker.rerankers.create import T5Shape, create_t5
 
 from inranker.fingerprint import fingerprint, sha256_bytes
 from inranker.labeling.rows import to_parquet
 from inranker.manifest import Manifest, Shard, claim_output, write_manifest
+from inranker.rerankers.create import T5Shape, create_t5
 from inranker.rerankers.vocabulary import train_vocabulary
 from inranker.storage import Store
 

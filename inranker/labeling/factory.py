@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
+from inranker.crashpoints import crash_point
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
 from inranker.labeling.config import LabelConfig, LabelExecution
@@ -28,7 +29,7 @@ from inranker.manifest import (
     read_manifest,
     write_manifest,
 )
-from inranker.raysession import session_options
+from inranker.raysession import cpu_environment, session_options
 from inranker.rerankers import scorer_identity
 from inranker.storage import Store
 from inranker.units import Receipt, Unit, finished_units, plan_units, read_receipt, total_counts, unit_to_json
@@ -94,6 +95,7 @@ def label(config: LabelConfig) -> dict[str, Any]:
     done = claim_output(store, "label", identity, unit_rows=unit_rows)
     if done:
         return summarize(config, read_manifest(store), skipped=True)
+    crash_point("after-identity")
     units = plan_units(pairs_manifest.shards, read_identity(store)["unit_rows"])
     started = time.perf_counter()
     finished = finished_units(store)
@@ -142,6 +144,7 @@ def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit]) -
     attempts = ray.remote(UnitAttempts).options(num_cpus=0).remote(execution.max_attempts)
     overrides = reranker_overrides(config)
     on_gpu = execution.gpus_per_actor > 0
+    threads = None if on_gpu else execution.threads or cpu_threads(execution)
     actors = ActorPoolStrategy(min_size=execution.actors, max_size=execution.max_actors or execution.actors)
     _quiet_progress_bars()
     work = ray.data.from_items([{"unit": unit_to_json(unit)} for unit in pending], override_num_blocks=len(pending))
@@ -158,7 +161,7 @@ def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit]) -
             "teacher": chosen.teacher,
             "precision": chosen.precision,
             "device": "cuda" if on_gpu else "cpu",
-            "threads": None if on_gpu else execution.threads or cpu_threads(execution),
+            "threads": threads,
             "token_budget": execution.token_budget,
             "begin": RemoteAttempts(attempts),
             "overrides": overrides,
@@ -166,6 +169,7 @@ def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit]) -
         compute=actors,
         num_cpus=execution.cpus_per_actor,
         num_gpus=execution.gpus_per_actor or None,
+        runtime_env={"env_vars": cpu_environment(threads)} if threads else None,
         **one_unit,
     )
     return scored.map_batches(
@@ -204,7 +208,8 @@ def complete(
         "scoring_seconds": round(sum(receipt.figures["seconds"] for receipt in receipts), 3),
         "last_start_seconds": round(seconds, 3),
     }
-    return write_manifest(
+    crash_point("before-manifest")
+    manifest = write_manifest(
         store,
         Manifest(
             stage="label",
@@ -219,6 +224,8 @@ def complete(
             figures=figures,
         ),
     )
+    crash_point("after-manifest")
+    return manifest
 
 
 def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from inranker.crashpoints import crash_point
 from inranker.errors import UserError
 from inranker.labeling.rows import from_parquet, label_table, read_unit, to_parquet
 from inranker.manifest import read_identity
@@ -35,9 +36,11 @@ class PairTokenizer:
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """Columns in: unit. Columns out: unit, ids, quarantine (Parquet bytes), token_ids, offsets, truncated."""
+        crash_point("before-read")
         unit = unit_from_json(work["unit"][0].as_py())
         rows = read_unit(self.pairs, unit)
         encoded = self.encoder.encode(rows.pairs["query"].to_pylist(), rows.pairs["passage"].to_pylist())
+        crash_point("after-tokenise")
         return _one_row(
             unit=work["unit"][0].as_py(),
             ids=to_parquet(rows.pairs.select(ID_COLUMNS)),
@@ -82,6 +85,7 @@ class PairScorer:
         """Columns in: those of `PairTokenizer`. Columns out: unit, ids, quarantine, logits, n_tokens, truncated."""
         unit_text = work["unit"][0].as_py()
         self.begin(unit_from_json(unit_text).name)
+        crash_point("before-score")
         started = time.perf_counter()
         encoded = EncodedPairs(
             token_ids=_buffer(work, "token_ids", np.int32),
@@ -89,6 +93,7 @@ class PairScorer:
             truncated=_buffer(work, "truncated", np.bool_),
         )
         logits_N2 = self.logits(encoded) if len(encoded) else np.zeros((0, 2), np.float32)
+        crash_point("after-score")
         return _one_row(
             unit=unit_text,
             ids=work["ids"][0].as_py(),

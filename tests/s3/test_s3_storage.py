@@ -8,7 +8,7 @@ import pytest
 from inranker.errors import UserError
 from inranker.patience import is_transient, patiently
 from inranker.storage import Store
-from tests.s3.conftest import SECRET_KEY, S3Server
+from tests.s3_server import SECRET_KEY, S3Server
 
 
 def test_objects_come_back_and_are_listed(s3_url: str) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoTokenizer,
     MT5Config,
     MT5ForConditionalGeneration,
+    PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
     UMT5Config,
@@ -144,3 +146,31 @@ def real_pairs(shared_dir: Path) -> list[tuple[str, str]]:
             passage = f"{document.get('title', '')} {document['text']}".strip()
             pairs.append((queries[i % len(queries)]["text"], passage))
     return pairs
+
+
+@pytest.fixture
+def byte_level() -> Any:
+    """A byte-level BPE tokenizer (GPT and Qwen style), which merges across spaces."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, initial_alphabet=alphabet, special_tokens=["<end>"], show_progress=False
+    )
+    backend.train_from_iterator([" ".join(WORDS)] * 3 + ["yes no"] * 9, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<end>", pad_token="<end>")
+
+
+@pytest.fixture
+def word_piece() -> Any:
+    """A BERT-style word tokenizer with [CLS], [SEP] and token types."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    vocabulary = {token: i for i, token in enumerate([*special, *dict.fromkeys(WORDS)])}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), special, strict=True))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_input_names=["input_ids", "token_type_ids", "attention_mask"], **names
+    )

@@ -1,13 +1,11 @@
 """A real S3 server on loopback: SeaweedFS, started with a known pid and ended by it."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +41,22 @@ class S3Server:
     def endpoint(self) -> str:
         """URL of the S3 service."""
         return f"http://127.0.0.1:{self.ports[0]}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that lead any S3 client to this server."""
+        return {
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+
+    def make_bucket(self) -> str:
+        """A new bucket; returns a URL in it."""
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        self.client().create_bucket(Bucket=name)
+        return f"s3://{name}/output"
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -104,30 +118,3 @@ class S3Server:
                     log = (self.folder / "log").read_text(errors="replace")[-3000:]
                     pytest.fail(f"the S3 server did not come up: {log}")
                 time.sleep(0.3)
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """The server, and AWS_* variables that lead to it for this process and its children."""
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    variables = {
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": server.endpoint,
-    }
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    server.start()
-    yield server
-    server.kill()
-    for name, value in before.items():
-        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-@pytest.fixture
-def s3_url(s3_server: S3Server) -> str:
-    """A bucket of the test's own."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    s3_server.client().create_bucket(Bucket=name)
-    return f"s3://{name}/output"
