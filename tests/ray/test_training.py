@@ -16,7 +16,6 @@ import pytest
 from safetensors.numpy import load_file
 
 from inranker.errors import UserError
-from inranker.losses import LOSSES
 from inranker.manifest import read_manifest
 from inranker.rerankers import load_contract, load_reranker
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
@@ -199,13 +198,3 @@ def test_collapse_stops_the_job_with_a_sentence(folder: Path, identity: TrainIde
     wild = TrainIdentity(**{**vars(identity), "learning_rate": 1e30, "clip": 0.0})
     with pytest.raises(UserError, match=r"training has collapsed; lower learning_rate"):
         train(TrainConfig(wild, str(folder / "collapsed"), execution(folder)))
-
-
-def test_hard_labels_and_the_true_logit(folder: Path, identity: TrainIdentity, pairs: Path, ray_session: None) -> None:
-    """The two kinds of students that are saved otherwise: of the pairs alone, and one that ranks by its true logit."""
-    hard = TrainIdentity(start=identity.start, pairs=str(pairs), loss="ce", full_vocabulary=True, epochs=1)
-    summary = train(TrainConfig(hard, str(folder / "hard"), execution(folder)))
-    assert summary["steps"] == 2  # 30 positives and as many negatives in batches of 32
-    true_only = TrainIdentity(start=identity.start, labels=identity.labels, loss="true_only", steps=3)
-    train(TrainConfig(true_only, str(folder / "true"), execution(folder)))
-    assert load_contract(folder / "true" / "student").score == LOSSES["true_only"].score == "true"

@@ -1,0 +1,174 @@
+"""The worker's loop in this process, without Ray: which students it makes, and what it writes down."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from inranker.errors import UserError
+from inranker.losses import LOSSES
+from inranker.rerankers import load_contract, load_reranker
+from inranker.training.config import TrainExecution, TrainIdentity
+from inranker.training.custody import find_source
+from inranker.training.worker import Job, Place, Trainer, run, seed_part
+from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
+from tests.unit.training.labels import make_labels
+
+
+class NoHooks:
+    """Nobody keeps checkpoints and nobody asks to stop."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+
+    def latest(self) -> nullcontext[None]:
+        return nullcontext(None)
+
+    def keep(self, place: Path, metrics: dict[str, Any]) -> None:
+        assert (place / "state.json").exists()
+
+    def tell(self, progress: dict[str, Any]) -> bool:
+        self.told.append(progress)
+        return False
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """A process group of one."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+            environment.setenv(name, value)
+        yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def soft(tmp_path_factory, alone) -> TrainIdentity:
+    folder = tmp_path_factory.mktemp("worker")
+    start = make_t5(folder / "start", make_tokenizer(folder / "tokenizer"), seed=3)
+    labels = make_labels(folder / "labels", make_pairs(folder / "pairs", pair_rows(60)), scale=0.02)
+    return TrainIdentity(start=str(start), labels=str(labels), steps=3, learning_rate=1e-3)
+
+
+@pytest.fixture
+def job(tmp_path):
+    def make(identity: TrainIdentity, **execution: Any) -> Job:
+        chosen = TrainExecution(log_every=1, cache=str(tmp_path / "cache"), **execution)
+        return Job(identity, chosen, find_source(identity), str(tmp_path / "out"), on_gpu=False, threads=1)
+
+    return make
+
+
+def hard(soft: TrainIdentity, **fields: Any) -> TrainIdentity:
+    pairs = str(Path(soft.labels or "").parent / "pairs")
+    return replace(soft, labels=None, pairs=pairs, loss="ce", **fields)
+
+
+@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.needs == "teacher"])
+def test_every_soft_loss_trains_a_student_that_ranks_as_it_was_taught(loss, soft, job, tmp_path):
+    outcome = run(job(replace(soft, loss=loss)), Place(), NoHooks())
+    assert outcome["step"] == outcome["steps"] == 3 and not outcome["stopped"]
+    assert load_contract(tmp_path / "out" / "student").score == LOSSES[loss].score
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        assert all(np.isfinite(value) for value in line.values())
+        assert line["delta"] > 0 and line["s"] > 0
+    if loss == "mse":
+        assert lines[0]["delta"] + lines[0]["s"] == pytest.approx(lines[0]["loss"], rel=1e-5)
+    before = load_reranker(soft.start).module.state_dict()
+    after = load_reranker(tmp_path / "out" / "student").module.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("full_vocabulary", [False, True])
+def test_hard_labels_draw_one_negative_per_positive(full_vocabulary, soft, job):
+    identity = hard(soft, steps=None, epochs=2, batch_size=6, full_vocabulary=full_vocabulary)
+    outcome = run(job(identity), Place(), NoHooks())
+    assert outcome["steps"] == 4  # 6 positives and 6 negatives of 60 pairs, in batches of 6, twice
+
+
+def test_full_vocabulary_loss_is_monot5s(soft, job):
+    """−log of the labelled token's share of all 32k-odd, as a Hugging Face T5 gives it for one target token."""
+    identity = hard(soft, full_vocabulary=True, dropout=0.0, negatives_per_positive=9)
+    trainer = Trainer(job(identity), Place(), NoHooks(), torch.device("cpu"))
+    batch = trainer.data.batch(np.arange(20))
+    mine = trainer.loss(trainer.engine(batch.input_ids_BL, batch.mask_BL), batch.targets)
+    module = load_reranker(soft.start).module
+    assert batch.targets.labels_B is not None and batch.mask_BL is not None
+    answers = torch.tensor(module.answer_ids)[batch.targets.labels_B]
+    with torch.no_grad():
+        theirs = module.t5(
+            input_ids=batch.input_ids_BL, attention_mask=batch.mask_BL.long(), labels=answers[:, None]
+        ).loss
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_a_student_that_starts_as_its_own_teacher_learns_only_by_dropout(soft, job, tmp_path):
+    """Self-distillation: without dropout the ranking part of Eq. 2 is zero at the start."""
+    from inranker.rerankers.encode import PairEncoder
+
+    trainer = Trainer(job(replace(soft, dropout=0.0)), Place(), NoHooks(), torch.device("cpu"))
+    reranker = load_reranker(soft.start)
+    assert isinstance(reranker.encoder, PairEncoder)
+    rows = pair_rows(60)
+    encoded = reranker.encoder.encode([row["query"] for row in rows], [row["passage"] for row in rows])
+    trainer.data.teacher = reranker.logits(encoded)
+    still = trainer.update(np.arange(32), stop=False)
+    again = Trainer(job(replace(soft, dropout=0.2)), Place(), NoHooks(), torch.device("cpu"))
+    again.data.teacher = trainer.data.teacher
+    moving = again.update(np.arange(32), stop=False)
+    assert still[1] < 1e-9 < 1e-4 < moving[1]
+
+
+def test_progress_is_told_at_every_update(soft, job):
+    hooks = NoHooks()
+    run(job(soft), Place(), hooks)
+    assert [told["step"] for told in hooks.told] == [1, 2, 3]
+    assert {"loss", "steps", "pairs", "pairs_before"} <= hooks.told[-1].keys()
+
+
+def test_tensorboard_gets_the_curves(soft, job, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(job(soft), Place(), NoHooks())
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+    events.Reload()
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    drawn = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert drawn == [(line["step"], pytest.approx(line["loss"])) for line in lines]
+
+
+def test_a_saved_student_that_is_not_the_trained_one_is_noticed(soft, job, monkeypatch):
+    from inranker.training import worker
+
+    def wrong(engine: Any, keep: bool) -> dict[str, torch.Tensor]:
+        return {name: tensor + 0.1 for name, tensor in whole(engine, keep).items()}
+
+    whole = worker.whole_weights
+    monkeypatch.setattr(worker, "whole_weights", wrong)
+    with pytest.raises(RuntimeError, match="saved student's logits differ"):
+        run(job(soft), Place(), NoHooks())
+
+
+def test_full_vocabulary_is_for_ce_alone(soft, job):
+    with pytest.raises(UserError, match="full_vocabulary is for the loss `ce`"):
+        run(job(replace(soft, full_vocabulary=True)), Place(), NoHooks())
+
+
+def test_dropout_seeds_differ_by_step_and_part():
+    states = set()
+    for step in range(3):
+        for part in range(3):
+            seed_part(42, step, part)
+            states.add(torch.rand(1).item())
+    assert len(states) == 9
+    seed_part(42, 0, 0)
+    first = torch.rand(1).item()
+    assert first in states
