@@ -10,11 +10,17 @@ if TYPE_CHECKING:
     from .encode import EncodedPairs
 
 
+# A batch ends early rather than be padded more than this, once it holds this share of the budget.
+PADDING_LIMIT = 0.015
+ENOUGH = 0.25
+
+
 def plan_batches(lengths: np.ndarray, token_budget: int, max_rows: int | None = None) -> list[np.ndarray]:
     """Rows of each batch, longest inputs first, so that rows × longest length ≤ `token_budget`.
 
     Longest first, so that a budget that does not fit into memory shows at once. An input longer than the budget
-    is a batch by itself. Equal lengths keep their order. Every row is in one batch.
+    is a batch by itself. Equal lengths keep their order. Every row is in one batch. A batch at least a quarter
+    full ends where padding would pass 1.5 % of its tokens.
 
     Args:
         lengths: tokens of each input, [n].
@@ -27,11 +33,21 @@ def plan_batches(lengths: np.ndarray, token_budget: int, max_rows: int | None = 
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
-        rows = max(1, token_budget // max(1, int(lengths[order[start]])))
-        stop = start + (rows if max_rows is None else min(rows, max_rows))
-        batches.append(order[start:stop])
-        start = stop
+        longest = max(1, int(lengths[order[start]]))
+        rows = max(1, token_budget // longest)
+        batch = order[start : start + (rows if max_rows is None else min(rows, max_rows))]
+        batch = batch[: _unpadded(lengths[batch], longest, least=max(1, int(rows * ENOUGH)))]
+        batches.append(batch)
+        start += len(batch)
     return batches
+
+
+def _unpadded(lengths: np.ndarray, longest: int, least: int) -> int:
+    """How many of these descending lengths a batch may hold before padding passes the limit."""
+    padded = longest * np.arange(1, len(lengths) + 1)
+    within = np.cumsum(lengths) >= (1 - PADDING_LIMIT) * padded
+    # Padding only grows along descending lengths.
+    return min(len(lengths), max(least, int(within.sum())))
 
 
 def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
