@@ -7,6 +7,24 @@ Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
+class Dev:
+    """Measurements of nDCG@10 while training, on a small re-ranked BM25 run."""
+
+    collection: str | None = None
+    """Collection to measure on: beir:PATH, ir_datasets:ID, python-docs; null measures nothing."""
+    split: str = "dev"
+    """Its split; not the one that is reported in the end."""
+    queries: int = 50
+    """Queries of it, a fixed sample."""
+    depth: int = 20
+    """Passages re-ranked of each query."""
+    every: int = 500
+    """Updates between measurements; one is always made at the end."""
+    keep: Literal["best", "last"] = "best"
+    """Which student is saved: that of the best measurement, or the last."""
+
+
+@dataclass(frozen=True)
 class TrainIdentity:
     """What the student depends on.
 
@@ -65,6 +83,8 @@ class TrainIdentity:
     """Batches whose pairs are sorted by length together, so that a batch needs little padding; 1: no sorting."""
     precision: Precision = "float32"
     """Arithmetic of the student; bfloat16 keeps float32 master weights."""
+    dev: Dev = field(default_factory=Dev)
+    """Measurements while training; they choose the student that is saved."""
     seed: int = 42
     """Seed of order, dropout, drawn negatives and from-scratch weights."""
 

@@ -29,9 +29,11 @@ from inranker.training.board import Board, Watcher
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import Source, find_source
 from inranker.training.deepspeed import zero_config
+from inranker.training.dev import dev_identity
+from inranker.training.job import Job, Place
 from inranker.training.student import STUDENT, start_identity
 from inranker.training.trackers import check_trackers
-from inranker.training.worker import Job, Place, run
+from inranker.training.worker import run
 
 CHECKPOINTS = "checkpoints"
 GROUP_TIMEOUT_SECONDS = 2 * 3600  # workers wait for the one that tokenises
@@ -58,7 +60,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     if claim_output(store, "train", identity):
         return summarize(config, read_manifest(store), skipped=True)
     start_ray()
-    job = make_job(config, source)
+    job = make_job(config, source, identity["dev"])
     started = time.perf_counter()
     figures = run_workers(job, store)
     if figures["stopped"]:
@@ -102,6 +104,9 @@ def check(config: TrainConfig) -> None:
     for name in ("workers", "gradient_accumulation", "checkpoint_every", "keep_checkpoints", "log_every"):
         if getattr(execution, name) < 1:
             raise UserError(f"{name}: {getattr(execution, name)} must be 1 or more")
+    for name in ("queries", "depth", "every"):
+        if getattr(identity.dev, name) < 1:
+            raise UserError(f"dev.{name}: {getattr(identity.dev, name)} must be 1 or more")
     if identity.dropout is not None and not 0 <= identity.dropout < 1:
         raise UserError(f"dropout: {identity.dropout} must lie between 0 and 1, without 1")
     parts = execution.workers * execution.gradient_accumulation
@@ -118,10 +123,10 @@ def job_identity(identity: TrainIdentity, source: Source) -> dict[str, Any]:
     chosen = plain(identity)
     for name in ("labels", "pairs", "text_from"):
         chosen[name] = None
-    return {**chosen, **source.content, "start": start_identity(identity)}
+    return {**chosen, **source.content, "start": start_identity(identity), "dev": dev_identity(identity.dev)}
 
 
-def make_job(config: TrainConfig, source: Source) -> Job:
+def make_job(config: TrainConfig, source: Source, dev: dict[str, Any] | None) -> Job:
     """What all workers are told."""
     execution = config.execution
     gpus = int(ray.cluster_resources().get("GPU", 0))
@@ -130,7 +135,7 @@ def make_job(config: TrainConfig, source: Source) -> Job:
         raise UserError(f"use_gpu: the cluster has {gpus} GPUs for {execution.workers} workers")
     local = Store(config.output).local_path()
     output = str(local.resolve()) if local is not None else config.output
-    return Job(config.identity, execution, source, output, on_gpu, cpu_threads(execution))
+    return Job(config.identity, execution, source, output, on_gpu, cpu_threads(execution), dev)
 
 
 def cpu_threads(execution: TrainExecution) -> int:
@@ -256,7 +261,7 @@ def complete(
     """Write the manifest of a trained student: its files, and the chain of custody behind it."""
     names = store.list(STUDENT)
     shards = [Shard(name, 1, sha256_bytes(store.read(name))) for name in names]
-    kept = ("steps", "loss", "pairs_per_second", "seconds", "total_seconds", "parameters", "pairs")
+    kept = ("steps", "loss", "pairs_per_second", "seconds", "total_seconds", "parameters", "pairs", "dev", "saved_step")
     return write_manifest(
         store,
         Manifest(

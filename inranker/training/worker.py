@@ -5,26 +5,33 @@ Dimensions: B pairs, L tokens, 2 classes (false, true).
 
 import tempfile
 import time
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from inranker.fingerprint import fingerprint, plain, sha256_bytes
-from inranker.losses import LOSSES, Loss, Targets, margin, mse_terms
-from inranker.rerankers.encode import PairEncoder
+from inranker.fingerprint import plain
+from inranker.losses import Targets, margin, mse_terms
 from inranker.training.checkpoint import load_state, save_state, whole_weights
-from inranker.training.config import TrainExecution, TrainIdentity
-from inranker.training.custody import Source, iter_rows
-from inranker.training.data import TrainingData, write
 from inranker.training.deepspeed import learning_rate, make_engine
+from inranker.training.dev import MEASURE, DevRun
+from inranker.training.job import (
+    Hooks,
+    Job,
+    Place,
+    loss_function,
+    order_rules,
+    prepare_data,
+    prepare_dev,
+    seed_part,
+    total_steps,
+)
 from inranker.training.meter import DELTA, HIGHEST, LOSS, MINUS_LOWEST, STOP, Books, Meter, S, exchange
-from inranker.training.once import default_cache, make_once
-from inranker.training.order import Order, OrderRules, pieces
+from inranker.training.once import default_cache
+from inranker.training.order import Order, pieces
 from inranker.training.student import load_student, save_student
 
 VERIFIED_PAIRS = 4
@@ -32,37 +39,11 @@ VERIFIED_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}  # logits of the engine
 
 
 @dataclass(frozen=True)
-class Job:
-    """What all workers of a job are told; `threads` CPU threads each."""
+class Best:
+    """The best measurement so far: after which update, and its nDCG@10 (None: none was made)."""
 
-    identity: TrainIdentity
-    execution: TrainExecution
-    source: Source
-    output: str
-    on_gpu: bool
-    threads: int
-
-
-@dataclass(frozen=True)
-class Place:
-    """Which worker this is, among all and on its node."""
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-
-
-class Hooks(Protocol):
-    """What a worker needs from whoever runs it."""
-
-    def latest(self) -> AbstractContextManager[Path | None]:
-        """The directory of the last checkpoint, while the context is open; None where there is none."""
-
-    def keep(self, place: Path, metrics: dict[str, Any]) -> None:
-        """Make this worker's share of a checkpoint durable; all workers call it at the same step."""
-
-    def tell(self, progress: dict[str, Any]) -> bool:
-        """Report progress (rank 0); True when the job is to stop at the next step."""
+    step: int = 0
+    score: float | None = None
 
 
 def run(job: Job, place: Place, hooks: Hooks) -> dict[str, Any]:
@@ -91,13 +72,17 @@ class Trainer:
         cache = Path(execution.cache) if execution.cache else default_cache()
         student = load_student(identity, execution.activation_checkpointing, device)
         self.data = prepare_data(job.source, student.encoder, cache, place)
+        self.dev = prepare_dev(job, student.encoder, cache, place)
         self.order = Order(order_rules(identity), self.data.lengths, self.data.positive, self.data.groups)
         self.steps = total_steps(identity, self.order)
         self.loss = loss_function(identity)
         self.parts = place.world * execution.gradient_accumulation
         self.engine = make_engine(student.module, identity, execution, device)
+        self.step, self.best = 0, Best()
         with hooks.latest() as checkpoint:
-            self.step = 0 if checkpoint is None else int(load_state(self.engine, checkpoint)["step"])
+            if checkpoint is not None:
+                kept = load_state(self.engine, checkpoint)
+                self.step, self.best = kept["step"], Best(**kept["best"])
 
     def train(self) -> dict[str, Any]:
         """See `run`."""
@@ -126,6 +111,10 @@ class Trainer:
             if books is not None:
                 done = {"step": self.step, "steps": steps, "pairs": pairs_seen}
                 stop = self.hooks.tell({**line, **done, "pairs_before": first * self.job.identity.batch_size})
+            if self.dev is not None and (self.step % self.dev.dev.every == 0 or self.step == steps):
+                measured = self.measure(self.dev)
+                if books is not None:
+                    books.write({"step": self.step, f"dev_{MEASURE}": measured})
             if self.step % execution.checkpoint_every == 0 or self.step == steps or stopped:
                 if books is not None:
                     books.flush()
@@ -133,8 +122,8 @@ class Trainer:
         if books is not None:
             books.close()
         finished = self.step >= steps
-        if finished:
-            self.finish()
+        if finished and not self.keeps_best():
+            self.save()
         seconds = time.perf_counter() - started
         return {
             "step": self.step,
@@ -144,6 +133,8 @@ class Trainer:
             "seconds": round(seconds, 3),
             "pairs_per_second": round(pairs_seen / seconds, 2) if pairs_seen else None,
             "pairs": len(self.data),
+            "dev": None if self.best.score is None else self.best.score,
+            "saved_step": self.best.step if self.keeps_best() else self.step,
             "parameters": sum(getattr(p, "ds_numel", p.numel()) for p in self.engine.module.parameters()),
         }
 
@@ -203,11 +194,31 @@ class Trainer:
     def checkpoint(self, line: dict[str, Any]) -> None:
         """Save the state of this step."""
         with tempfile.TemporaryDirectory() as temporary:
-            about = {"step": self.step, "workers": self.place.world, "zero_stage": self.job.execution.zero_stage}
+            about = {
+                "step": self.step,
+                "best": asdict(self.best),
+                "workers": self.place.world,
+                "zero_stage": self.job.execution.zero_stage,
+            }
             save_state(self.engine, Path(temporary), about, self.place.rank, self.place.world)
             self.hooks.keep(Path(temporary), {"step": self.step, "loss": line.get("loss")})
 
-    def finish(self) -> None:
+    def keeps_best(self) -> bool:
+        """Whether the best measured student is the one to save, and not the last."""
+        return self.dev is not None and self.dev.dev.keep == "best"
+
+    def measure(self, dev: DevRun) -> float:
+        """nDCG@10 of the student as it stands; the best so far is saved where that is asked for."""
+        self.engine.eval()
+        score = dev.measure(self.engine, self.device, self.place.rank, self.place.world)
+        self.engine.train()
+        if self.best.score is None or score > self.best.score:
+            self.best = Best(self.step, score)
+            if self.keeps_best():
+                self.save()
+        return score
+
+    def save(self) -> None:
         """Save the student, and hold what was saved to what was trained.
 
         Raises:
@@ -219,59 +230,15 @@ class Trainer:
         with torch.no_grad():
             moved = batch.to(self.device)
             trained_B2 = self.engine(moved.input_ids_BL, moved.mask_BL).float().cpu()
-        if self.place.rank == 0:
-            saved = save_student(self.job.identity, weights, self.job.output)
-            saved.module.eval()
-            with torch.no_grad():
-                saved_B2 = saved.module(batch.input_ids_BL, batch.mask_BL).float()
-            if self.job.identity.full_vocabulary:
-                trained_B2, saved_B2 = margin(trained_B2), margin(saved_B2)
-            error = float((trained_B2 - saved_B2).abs().max())
-            if not error <= VERIFIED_TOLERANCE[self.job.identity.precision]:
-                raise RuntimeError(f"the saved student's logits differ from the trained one's by {error:.3g}")
-
-
-def order_rules(identity: TrainIdentity) -> OrderRules:
-    """The order that a job's identity asks for."""
-    negatives = identity.negatives_per_positive
-    if negatives is None and identity.loss == "ce":
-        negatives = 1
-    return OrderRules(
-        identity.seed, identity.batch_size, identity.length_window, negatives, LOSSES[identity.loss].unit == "query"
-    )
-
-
-def total_steps(identity: TrainIdentity, order: Order) -> int:
-    """Updates of the job."""
-    if identity.steps is not None:
-        return identity.steps
-    assert identity.epochs is not None
-    return identity.epochs * order.steps_per_epoch
-
-
-def loss_function(identity: TrainIdentity) -> Loss:
-    """The loss of the job; over the whole vocabulary the student gives log-probabilities already."""
-    if not identity.full_vocabulary:
-        return LOSSES[identity.loss]
-    return Loss(_negative_log_likelihood, "labels", LOSSES["ce"].source)
-
-
-def _negative_log_likelihood(log_p_B2: torch.Tensor, targets: Targets) -> torch.Tensor:
-    return torch.nn.functional.nll_loss(log_p_B2, targets.labels())
-
-
-def seed_part(seed: int, step: int, part: int) -> None:
-    """Dropout of a part as a function of (seed, step, part), whichever worker computes it and whenever."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0]) >> 1)
-
-
-def prepare_data(source: Source, encoder: PairEncoder, cache: Path, place: Place) -> TrainingData:
-    """The tokenised data of this node, made where it is missing."""
-    contract = {key: value for key, value in asdict(encoder.contract).items() if key not in ("family", "score")}
-    tokenizer = sha256_bytes(encoder.tokenizer.backend_tokenizer.to_str().encode())
-    named = fingerprint({"content": source.content, "contract": contract, "tokenizer": tokenizer})
-
-    def make(folder: Path) -> None:
-        write(folder, iter_rows(source), encoder)
-
-    return TrainingData(make_once(cache / f"pairs-{named[:24]}", make, place.local_rank == 0, place.world))
+        self.engine.train()
+        if self.place.rank != 0:
+            return
+        saved = save_student(self.job.identity, weights, self.job.output)
+        saved.module.eval()
+        with torch.no_grad():
+            saved_B2 = saved.module(batch.input_ids_BL, batch.mask_BL).float()
+        if self.job.identity.full_vocabulary:
+            trained_B2, saved_B2 = margin(trained_B2), margin(saved_B2)
+        error = float((trained_B2 - saved_B2).abs().max())
+        if not error <= VERIFIED_TOLERANCE[self.job.identity.precision]:
+            raise RuntimeError(f"the saved student's logits differ from the trained one's by {error:.3g}")

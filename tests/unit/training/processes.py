@@ -92,8 +92,9 @@ def _run_case(folder: Path, case: Case, rank: int, world: int) -> None:
 
     from inranker.training.checkpoint import whole_weights
     from inranker.training.custody import find_source
+    from inranker.training.job import Job, Place
     from inranker.training.meter import METRICS
-    from inranker.training.worker import Job, Place, Trainer
+    from inranker.training.worker import Trainer
 
     output = folder / f"{case.name}-output"
     job = Job(case.identity, case.execution, find_source(case.identity), str(output), False, 1)

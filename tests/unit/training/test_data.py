@@ -11,8 +11,8 @@ from inranker.rerankers import load_encoder
 from inranker.training.config import TrainIdentity
 from inranker.training.custody import find_source, iter_rows
 from inranker.training.data import TrainingData, write
+from inranker.training.job import Place, prepare_data
 from inranker.training.once import make_once
-from inranker.training.worker import Place, prepare_data
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
 from tests.unit.training.labels import make_labels
 

@@ -13,9 +13,11 @@ import torch
 from inranker.errors import UserError
 from inranker.losses import LOSSES
 from inranker.rerankers import load_contract, load_reranker
-from inranker.training.config import TrainExecution, TrainIdentity
+from inranker.training.config import Dev, TrainExecution, TrainIdentity
 from inranker.training.custody import find_source
-from inranker.training.worker import Job, Place, Trainer, run, seed_part
+from inranker.training.dev import MEASURE, dev_identity
+from inranker.training.job import Job, Place, seed_part
+from inranker.training.worker import Trainer, run
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
 from tests.unit.training.labels import make_labels
 
@@ -60,7 +62,8 @@ def soft(tmp_path_factory, alone) -> TrainIdentity:
 def job(tmp_path):
     def make(identity: TrainIdentity, **execution: Any) -> Job:
         chosen = TrainExecution(log_every=1, cache=str(tmp_path / "cache"), **execution)
-        return Job(identity, chosen, find_source(identity), str(tmp_path / "out"), on_gpu=False, threads=1)
+        measured = dev_identity(identity.dev)
+        return Job(identity, chosen, find_source(identity), str(tmp_path / "out"), False, 1, measured)
 
     return make
 
@@ -125,6 +128,51 @@ def test_a_student_that_starts_as_its_own_teacher_learns_only_by_dropout(soft, j
     again.data.teacher = trainer.data.teacher
     moving = again.update(np.arange(32), stop=False)
     assert still[1] < 1e-9 < 1e-4 < moving[1]
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory) -> str:
+    """Twelve queries about the words of three passages among forty."""
+    folder = tmp_path_factory.mktemp("collection")
+    passages = [{"_id": f"d{number}", "title": "", "text": row["passage"]} for number, row in enumerate(pair_rows(40))]
+    queries = [{"_id": f"q{number}", "text": passages[3 * number]["text"]} for number in range(12)]
+    for name, rows in (("corpus", passages), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "qrels").mkdir()
+    lines = [f"q{number}\td{3 * number}\t1\n" for number in range(12)]
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    return f"beir:{folder}"
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_student_of_the_best_measurement_is_kept(keep, soft, job, collection, tmp_path, monkeypatch):
+    from inranker.training import worker
+
+    saved = []
+    real = worker.save_student
+    monkeypatch.setattr(worker, "save_student", lambda *given: saved.append(given[1]) or real(*given))
+    monkeypatch.setattr(worker.DevRun, "measure", lambda *_, scores=[0.2, 0.5, 0.5, 0.4]: scores.pop(0))
+    dev = Dev(collection, "dev", queries=5, depth=4, every=2, keep=keep)
+    outcome = run(job(replace(soft, steps=8, dev=dev)), Place(), NoHooks())
+    assert outcome["dev"] == 0.5
+    assert outcome["saved_step"] == (4 if keep == "best" else 8)
+    assert len(saved) == (2 if keep == "best" else 1)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    measured = {line["step"]: line[f"dev_{MEASURE}"] for line in lines if f"dev_{MEASURE}" in line}
+    assert measured == {2: 0.2, 4: 0.5, 6: 0.5, 8: 0.4}
+
+
+def test_measurements_are_those_of_the_evaluate_stage(soft, job, collection):
+    from inranker.evaluation.config import EvaluateConfig, EvaluateIdentity
+    from inranker.evaluation.stage import evaluate
+
+    dev = Dev(collection, "dev", queries=9, depth=4, every=1)
+    outcome = run(job(replace(soft, steps=1, learning_rate=0.0, dev=dev)), Place(), NoHooks())
+    chosen = EvaluateIdentity(collection, split="dev", systems=["bm25", soft.start], depth=4, max_queries=9)
+    systems = evaluate(EvaluateConfig(chosen))["systems"]
+    (own,) = (values for name, values in systems.items() if name != "bm25")
+    assert outcome["dev"] == pytest.approx(own["nDCG@10"], abs=1e-9)
+    assert outcome["dev"] != systems["bm25"]["nDCG@10"]
 
 
 def test_progress_is_told_at_every_update(soft, job):
