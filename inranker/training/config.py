@@ -69,6 +69,10 @@ class TrainIdentity:
     """Largest norm of the gradient; 0 does not clip."""
     dropout: float | None = None
     """Dropout rate; null: the model's own."""
+    encoder_layers: str | None = None
+    """Layers of the start's encoder to keep: `first 3`, `last 3` or `every 2`; null: all."""
+    decoder_layers: str | None = None
+    """Layers of its decoder to keep; null: all."""
     family: str | None = None
     """Family whose template and tokens a start without reranker.json takes: monot5 for a plain English T5."""
     template: str | None = None
@@ -87,6 +91,20 @@ class TrainIdentity:
     """Measurements while training; they choose the student that is saved."""
     seed: int = 42
     """Seed of order, dropout, drawn negatives and from-scratch weights."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What `--plan` reckons with; training itself looks at none of it."""
+
+    gpu_memory_gb: float = 80.0
+    """Memory of a GPU, in 10⁹ bytes."""
+    gpu_tflops: float = 312.0
+    """Its peak in the job's precision, in 10¹² operations a second (A100 in bfloat16: 312)."""
+    utilisation: float = 0.35
+    """Share of the peak that training reaches."""
+    price_per_hour: float | None = None
+    """Price of a GPU for an hour, in any currency."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +141,8 @@ class TrainExecution:
     """Where curves go besides metrics.jsonl: tensorboard, wandb, mlflow."""
     progress: bool = True
     """Show a progress bar with loss, pairs/s and ETA."""
+    hardware: Hardware = field(default_factory=Hardware)
+    """What `--plan` reckons with."""
 
 
 @dataclass(frozen=True)

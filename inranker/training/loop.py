@@ -21,18 +21,16 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
-from inranker.losses import LOSSES
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.raysession import session_options
 from inranker.storage import Store
 from inranker.training.board import Board, Watcher
+from inranker.training.check import check
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import Source, find_source
-from inranker.training.deepspeed import zero_config
 from inranker.training.dev import dev_identity
 from inranker.training.job import Job, Place
 from inranker.training.student import STUDENT, start_identity
-from inranker.training.trackers import check_trackers
 from inranker.training.worker import run
 
 CHECKPOINTS = "checkpoints"
@@ -82,40 +80,6 @@ def start_ray() -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0" if "RAY_ADDRESS" not in os.environ else "1")
     options = session_options()
     ray.init(**options)
-
-
-def check(config: TrainConfig) -> None:
-    """Refuse what cannot work before anything is written.
-
-    Raises:
-        UserError: naming the field.
-    """
-    identity, execution = config.identity, config.execution
-    if identity.loss not in LOSSES:
-        raise UserError(f"loss: unknown loss {identity.loss!r}; known: {', '.join(LOSSES)}")
-    if (identity.steps is None) == (identity.epochs is None):
-        raise UserError("give either `steps` or `epochs`")
-    if LOSSES[identity.loss].needs == "teacher" and identity.labels is None:
-        raise UserError(f"labels: the loss {identity.loss!r} needs a teacher's logits; name a labels directory")
-    for name, least in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("negatives_per_positive", 0)):
-        value = getattr(identity, name)
-        if value is not None and value < least:
-            raise UserError(f"{name}: {value} must be {least} or more")
-    for name in ("workers", "gradient_accumulation", "checkpoint_every", "keep_checkpoints", "log_every"):
-        if getattr(execution, name) < 1:
-            raise UserError(f"{name}: {getattr(execution, name)} must be 1 or more")
-    for name in ("queries", "depth", "every"):
-        if getattr(identity.dev, name) < 1:
-            raise UserError(f"dev.{name}: {getattr(identity.dev, name)} must be 1 or more")
-    if identity.dropout is not None and not 0 <= identity.dropout < 1:
-        raise UserError(f"dropout: {identity.dropout} must lie between 0 and 1, without 1")
-    parts = execution.workers * execution.gradient_accumulation
-    if identity.batch_size < parts:
-        raise UserError(
-            f"batch_size {identity.batch_size} cannot be cut into workers × gradient_accumulation = {parts} parts"
-        )
-    zero_config(identity, execution, on_gpu=False)
-    check_trackers(execution.trackers)
 
 
 def job_identity(identity: TrainIdentity, source: Source) -> dict[str, Any]:

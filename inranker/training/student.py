@@ -16,6 +16,7 @@ from inranker.rerankers.reranker import Reranker
 from inranker.rerankers.t5 import OneStepT5
 from inranker.storage import Store
 from inranker.training.config import TrainIdentity
+from inranker.training.cut import cut
 
 STUDENT = "student"
 
@@ -36,13 +37,28 @@ def overrides(identity: TrainIdentity) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(identity, name)) is not None}
 
 
+def open_start(identity: TrainIdentity) -> Reranker:
+    """The checkpoint that a job starts from, cut to the layers it asks for, with the score convention of its loss.
+
+    Raises:
+        UserError: it cannot be loaded or cut.
+    """
+    start = load_reranker(identity.start, **overrides(identity))
+    if identity.encoder_layers is not None or identity.decoder_layers is not None:
+        if not isinstance(start.module, OneStepT5):
+            raise UserError("encoder_layers and decoder_layers are for T5 starts; leave them out")
+        cut(start.module.t5, identity.encoder_layers, identity.decoder_layers)
+    contract = replace(start.contract, score=LOSSES[identity.loss].score)
+    return Reranker(start.module, PairEncoder(start.encoder.tokenizer, contract))
+
+
 def load_student(identity: TrainIdentity, checkpointing: bool, device: torch.device) -> Reranker:
-    """The student in training mode, with the job's dropout and score convention.
+    """The student in training mode, on its device, with the job's dropout.
 
     Raises:
         UserError: it cannot be trained as asked.
     """
-    student = load_reranker(identity.start, dtype="float32", **overrides(identity))
+    student = open_start(identity)
     module = student.module
     if identity.dropout is not None:
         set_dropout(module, identity.dropout)
@@ -54,10 +70,8 @@ def load_student(identity: TrainIdentity, checkpointing: bool, device: torch.dev
         if identity.loss != "ce" or not isinstance(module, OneStepT5):
             raise UserError("full_vocabulary is for the loss `ce` and a T5 student")
         module = FullVocabularyT5(module.t5, *module.answer_ids, module.gradient_checkpointing)
-    contract = replace(student.contract, score=LOSSES[identity.loss].score)
-    student = Reranker(module, PairEncoder(student.encoder.tokenizer, contract), str(device))
-    student.module.train()
-    return student
+    module.train()
+    return Reranker(module, student.encoder, str(device))
 
 
 class FullVocabularyT5(OneStepT5):
@@ -90,9 +104,7 @@ def save_student(identity: TrainIdentity, weights: dict[str, torch.Tensor], outp
         weights: all of the module's, float32.
         output: the job's directory or URL; the student goes to its `student` directory.
     """
-    student = load_reranker(identity.start, **overrides(identity))
-    contract = replace(student.contract, score=LOSSES[identity.loss].score)
-    student = Reranker(student.module, PairEncoder(student.encoder.tokenizer, contract))
+    student = open_start(identity)
     student.module.load_state_dict(weights, strict=False)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary, STUDENT)

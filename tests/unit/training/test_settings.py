@@ -8,9 +8,9 @@ from torch import nn
 
 from inranker.config import build_config
 from inranker.errors import UserError
+from inranker.training.check import check
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.deepspeed import learning_rate, make_optimizer, zero_config
-from inranker.training.loop import check
 from inranker.training.meter import COLLAPSED_WINDOWS, Meter
 from inranker.training.student import set_dropout, trained_dropout
 

@@ -1,0 +1,43 @@
+"""What cannot work is refused before anything is written."""
+
+from inranker.errors import UserError
+from inranker.losses import LOSSES
+from inranker.training.config import TrainConfig
+from inranker.training.deepspeed import zero_config
+from inranker.training.trackers import check_trackers
+
+
+def check(config: TrainConfig) -> None:
+    """Refuse what cannot work before anything is written.
+
+    Raises:
+        UserError: naming the field.
+    """
+    identity, execution = config.identity, config.execution
+    if identity.loss not in LOSSES:
+        raise UserError(f"loss: unknown loss {identity.loss!r}; known: {', '.join(LOSSES)}")
+    if identity.full_vocabulary and identity.loss != "ce":
+        raise UserError(f"full_vocabulary is for the loss `ce`; it is {identity.loss!r}")
+    if (identity.steps is None) == (identity.epochs is None):
+        raise UserError("give either `steps` or `epochs`")
+    if LOSSES[identity.loss].needs == "teacher" and identity.labels is None:
+        raise UserError(f"labels: the loss {identity.loss!r} needs a teacher's logits; name a labels directory")
+    for name, least in (("steps", 1), ("epochs", 1), ("batch_size", 1), ("negatives_per_positive", 0)):
+        value = getattr(identity, name)
+        if value is not None and value < least:
+            raise UserError(f"{name}: {value} must be {least} or more")
+    for name in ("workers", "gradient_accumulation", "checkpoint_every", "keep_checkpoints", "log_every"):
+        if getattr(execution, name) < 1:
+            raise UserError(f"{name}: {getattr(execution, name)} must be 1 or more")
+    for name in ("queries", "depth", "every"):
+        if getattr(identity.dev, name) < 1:
+            raise UserError(f"dev.{name}: {getattr(identity.dev, name)} must be 1 or more")
+    if identity.dropout is not None and not 0 <= identity.dropout < 1:
+        raise UserError(f"dropout: {identity.dropout} must lie between 0 and 1, without 1")
+    parts = execution.workers * execution.gradient_accumulation
+    if identity.batch_size < parts:
+        raise UserError(
+            f"batch_size {identity.batch_size} cannot be cut into workers × gradient_accumulation = {parts} parts"
+        )
+    zero_config(identity, execution, on_gpu=False)
+    check_trackers(execution.trackers)
