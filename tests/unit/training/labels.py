@@ -1,5 +1,6 @@
-"""Labels without a teacher, for what only needs some."""
+"""Labels without a teacher and a collection without sense, for what only needs some."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from inranker.fingerprint import fingerprint, sha256_bytes
 from inranker.labeling.rows import LABEL_SCHEMA, to_parquet
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.storage import Store
+from tests.builders import pair_rows
 
 
 def make_labels(path: Path, pairs: Path, quarantined: int = 0, claimed: int | None = None, scale: float = 1.0) -> Path:
@@ -44,3 +46,16 @@ def make_labels(path: Path, pairs: Path, quarantined: int = 0, claimed: int | No
     identity = {"of": manifest.content_hash}
     write_manifest(store, Manifest("label", fingerprint(identity), identity, inputs, shards, counts))
     return path
+
+
+def make_collection(folder: Path) -> str:
+    """A BEIR directory: forty passages, and twelve of them again as the queries that look for them."""
+    folder.mkdir(exist_ok=True)
+    passages = [{"_id": f"d{number}", "title": "", "text": row["passage"]} for number, row in enumerate(pair_rows(40))]
+    queries = [{"_id": f"q{number}", "text": passages[3 * number]["text"]} for number in range(12)]
+    for name, rows in (("corpus", passages), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "qrels").mkdir()
+    lines = [f"q{number}\td{3 * number}\t1\n" for number in range(12)]
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    return f"beir:{folder}"

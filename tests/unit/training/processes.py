@@ -92,19 +92,21 @@ def _run_case(folder: Path, case: Case, rank: int, world: int) -> None:
 
     from inranker.training.checkpoint import whole_weights
     from inranker.training.custody import find_source
+    from inranker.training.dev import dev_identity
     from inranker.training.job import Job, Place
     from inranker.training.meter import METRICS
     from inranker.training.worker import Trainer
 
     output = folder / f"{case.name}-output"
-    job = Job(case.identity, case.execution, find_source(case.identity), str(output), False, 1)
+    dev = dev_identity(case.identity.dev)
+    job = Job(case.identity, case.execution, find_source(case.identity), str(output), False, 1, dev)
     hooks = DirectoryHooks(folder, case, rank)
     trainer = Trainer(job, Place(rank, world, rank), hooks, torch.device("cpu"))
     outcome = trainer.train()
     weights = whole_weights(trainer.engine, keep=rank == 0)
     if rank == 0:
         lines = [json.loads(line) for line in (output / METRICS).read_text().splitlines()]
-        losses = {line["step"]: line["loss"] for line in lines}
+        losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
         (folder / f"{case.name}.json").write_text(json.dumps({"losses": list(losses.values()), "outcome": outcome}))
         np.savez(folder / f"{case.name}.npz", **{name: tensor.numpy() for name, tensor in weights.items()})
     trainer.engine.destroy()

@@ -19,7 +19,7 @@ from inranker.training.dev import MEASURE, dev_identity
 from inranker.training.job import Job, Place, seed_part
 from inranker.training.worker import Trainer, run
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
-from tests.unit.training.labels import make_labels
+from tests.unit.training.labels import make_collection, make_labels
 
 
 class NoHooks:
@@ -132,16 +132,7 @@ def test_a_student_that_starts_as_its_own_teacher_learns_only_by_dropout(soft, j
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory) -> str:
-    """Twelve queries about the words of three passages among forty."""
-    folder = tmp_path_factory.mktemp("collection")
-    passages = [{"_id": f"d{number}", "title": "", "text": row["passage"]} for number, row in enumerate(pair_rows(40))]
-    queries = [{"_id": f"q{number}", "text": passages[3 * number]["text"]} for number in range(12)]
-    for name, rows in (("corpus", passages), ("queries", queries)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "qrels").mkdir()
-    lines = [f"q{number}\td{3 * number}\t1\n" for number in range(12)]
-    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
-    return f"beir:{folder}"
+    return make_collection(tmp_path_factory.mktemp("collection"))
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])

@@ -7,9 +7,9 @@ import pytest
 
 from inranker.rerankers import load_reranker
 from inranker.rerankers.create import T5Shape
-from inranker.training.config import TrainExecution, TrainIdentity
+from inranker.training.config import Dev, TrainExecution, TrainIdentity
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
-from tests.unit.training.labels import make_labels
+from tests.unit.training.labels import make_collection, make_labels
 from tests.unit.training.processes import Case, run_cases
 
 STEPS = 50
@@ -27,6 +27,9 @@ def results(tmp_path_factory):
         start=str(start), labels=str(labels), steps=STEPS, batch_size=12, learning_rate=2e-3, dropout=0.0
     )
     listwise = dataclasses.replace(identity, loss="listwise_kl", batch_size=30, steps=10)
+    measured = dataclasses.replace(
+        identity, steps=6, dev=Dev(make_collection(folder / "collection"), queries=12, depth=7, every=3)
+    )
     dropped = dataclasses.replace(identity, dropout=0.2, steps=30)
 
     def execution(stage: int, workers: int = 2, **fields: object) -> TrainExecution:
@@ -46,6 +49,7 @@ def results(tmp_path_factory):
         Case("cut", identity, execution(2, gradient_accumulation=3, activation_checkpointing=True)),
         Case("cut3", identity, execution(3, gradient_accumulation=3, activation_checkpointing=True)),
         Case("listwise", listwise, execution(1)),
+        Case("measured", measured, execution(3)),
         Case("dropped", dropped, execution(0), stop_after=STOPPED_AT),
         Case("dropped-resumed", dropped, execution(0), start_from="dropped"),
     ]
@@ -53,6 +57,7 @@ def results(tmp_path_factory):
         Case("one", identity, execution(0, workers=1)),
         Case("one-resumed-from-2", identity, execution(0, workers=1), start_from="stage2"),
         Case("listwise-one", listwise, execution(0, workers=1)),
+        Case("measured-one", measured, execution(0, workers=1)),
         Case("dropped-one", dropped, execution(0, workers=1, gradient_accumulation=2)),
     ]
     return run_cases(folder, 2, two) | run_cases(folder, 1, one) | {"folder": folder}
@@ -90,6 +95,12 @@ def test_zero_resume_with_another_stage_or_another_number_of_workers(results, na
 
 def test_zero_losses_over_queries_do_not_depend_on_the_number_of_workers(results):
     same(results["listwise"], results["listwise-one"], 1e-5)
+
+
+def test_zero_measurements_do_not_depend_on_the_number_of_workers(results):
+    mine, theirs = (results[name]["outcome"] for name in ("measured", "measured-one"))
+    assert mine["saved_step"] == theirs["saved_step"] and 0 < mine["dev"] < 1
+    assert mine["dev"] == pytest.approx(theirs["dev"], abs=1e-9)
 
 
 def test_dropout_is_that_of_the_step_after_resume_and_for_any_number_of_workers(results):
