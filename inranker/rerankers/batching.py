@@ -50,6 +50,30 @@ def _unpadded(lengths: np.ndarray, longest: int, least: int) -> int:
     return min(len(lengths), max(least, int(within.sum())))
 
 
+def plan_packed(lengths: np.ndarray, token_budget: int, multiple: int = 1) -> list[np.ndarray]:
+    """Rows of each batch, longest inputs first, for a scorer that lays inputs end to end without padding.
+
+    As few batches of at most `token_budget` tokens as there can be, their number a multiple of `multiple` where
+    there are rows enough, all about equally large, so that as many workers end together. An input longer than
+    the budget is a batch by itself.
+    """
+    if token_budget < 1:
+        raise ValueError(f"token_budget {token_budget} must be 1 or more")
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    total = int(lengths.sum())
+    number = max(1, -(-total // (token_budget * multiple))) * multiple
+    target = min(token_budget, -(-total // number))
+    batches: list[np.ndarray] = []
+    start = 0
+    while start < len(order):
+        ends = np.cumsum(lengths[order[start:]])
+        rows = max(1, int(np.searchsorted(ends, target, side="right")))
+        batches.append(order[start : start + rows])
+        start += rows
+    return batches
+
+
 def padding_share(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
     """Share of padding among the tokens of these batches, each padded to its longest input."""
     lengths = np.asarray(lengths)

@@ -27,7 +27,7 @@ DTYPES = {
     "int8": torch.float32,
 }
 # Tokens of a batch: on a CPU as many as keep a core's products efficient, on a GPU enough to fill it.
-TOKEN_BUDGET = {"cpu": 2048, "cuda": 65536}
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
 
 
 class Reranker:
@@ -66,7 +66,7 @@ class Reranker:
         with torch.inference_mode():
             if self.dtype != "float16" and supports(self.module):
                 fast = self._frozen(self.module, int(lengths.max(initial=1)))
-                runner = BatchRunner(lambda rows: _fast_logits(fast, encoded, rows), lengths, budget)
+                runner = BatchRunner(lambda rows: _fast_logits(fast, encoded, rows), lengths, budget, packed=True)
                 return runner.run(torch.get_num_threads())
             was_training = self.module.training
             self.module.eval()

@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from .batching import plan_batches
+from .batching import plan_batches, plan_packed
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,12 @@ class BatchRunner:
         batch_logits: rows [b] -> logits [b, 2]; must be safe to call from several threads when workers > 1.
         lengths: tokens of each input, [n].
         token_budget: tokens of a batch, padding included.
+        packed: whether `batch_logits` needs no padding.
     """
 
-    def __init__(self, batch_logits: BatchLogits, lengths: np.ndarray, token_budget: int) -> None:
+    def __init__(self, batch_logits: BatchLogits, lengths: np.ndarray, token_budget: int, packed: bool = False) -> None:
         self._batch_logits = batch_logits
+        self._packed = packed
         self._lengths = lengths
         self.token_budget = token_budget
         self._warned = False
@@ -45,7 +47,7 @@ class BatchRunner:
             for part, values in self._attempt(rows):
                 logits[part] = values
 
-        plan = plan_batches(self._lengths, self._share(workers))
+        plan = self._plan(np.arange(len(self._lengths)), workers)
         if workers == 1 or len(plan) == 1:
             for rows in plan:
                 fill(rows)
@@ -53,10 +55,11 @@ class BatchRunner:
             _on_threads(fill, plan, workers)
         return logits
 
-    def _share(self, workers: int) -> int:
-        """The budget, or less where that gives every worker a batch."""
-        total, longest = int(self._lengths.sum()), int(self._lengths.max(initial=1))
-        return min(self.token_budget, max(longest, -(-total // workers)))
+    def _plan(self, rows: np.ndarray, workers: int = 1) -> list[np.ndarray]:
+        lengths = self._lengths[rows]
+        if self._packed:
+            return [rows[part] for part in plan_packed(lengths, self.token_budget, workers)]
+        return [rows[part] for part in plan_batches(lengths, self.token_budget)]
 
     def _attempt(self, rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Logits of these rows in one piece, or in smaller ones once memory has run out."""
@@ -64,7 +67,7 @@ class BatchRunner:
         while left:
             rows = left.pop()
             if len(rows) > 1 and self._tokens(rows) > self.token_budget:
-                left += [rows[part] for part in plan_batches(self._lengths[rows], self.token_budget)]
+                left += self._plan(rows)
                 continue
             try:
                 done.append((rows, self._batch_logits(rows)))
@@ -76,7 +79,8 @@ class BatchRunner:
         return done
 
     def _tokens(self, rows: np.ndarray) -> int:
-        return len(rows) * int(self._lengths[rows].max())
+        lengths = self._lengths[rows]
+        return int(lengths.sum()) if self._packed else len(rows) * int(lengths.max())
 
     def _halve(self, failed: int) -> None:
         """Lower the budget below the batch that failed; a batch of another thread may have done so before."""

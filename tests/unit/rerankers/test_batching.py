@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inranker.rerankers.batching import pad, padding_share, plan_batches
+from inranker.rerankers.batching import pad, padding_share, plan_batches, plan_packed
 from inranker.rerankers.encode import EncodedPairs
 from inranker.rerankers.running import BatchRunner
 
@@ -119,3 +119,19 @@ def test_threads_share_the_work_and_leave_torch_as_it_was():
 
 def test_nothing_to_score_gives_nothing():
     assert BatchRunner(lambda rows: np.zeros((len(rows), 2)), np.zeros(0, np.int64), 10).run(2).shape == (0, 2)
+
+
+@settings(deadline=None)
+@given(lengths=LENGTHS, budget=st.integers(1, 5000), workers=st.integers(1, 4))
+def test_packed_plans_hold_every_row_once_and_end_together(lengths, budget, workers):
+    lengths = np.array(lengths, dtype=np.int64)
+    batches = plan_packed(lengths, budget, workers)
+    rows = np.concatenate([np.zeros(0, np.int64), *batches])
+    assert sorted(rows.tolist()) == list(range(len(lengths)))
+    assert np.all(np.diff(lengths[rows]) <= 0)
+    totals = [int(lengths[batch].sum()) for batch in batches]
+    assert all(total <= budget or len(batch) == 1 for total, batch in zip(totals, batches, strict=True))
+    if len(lengths) >= workers and lengths.max(initial=0) * workers <= lengths.sum():
+        assert len(batches) >= workers
+    again = plan_packed(lengths, budget, workers)
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
