@@ -83,6 +83,8 @@ class TrainIdentity:
     """Vocabulary entry that says relevant; null: the start's."""
     max_length: int | None = None
     """Tokens of a pair; null: the model's own (512 for monoT5)."""
+    truncation: str | None = None
+    """How a long pair is cut; null: the model's own rule (query and suffix kept, passage cut)."""
     length_window: int = 50
     """Batches whose pairs are sorted by length together, so that a batch needs little padding; 1: no sorting."""
     precision: Precision = "float32"

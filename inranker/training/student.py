@@ -33,7 +33,7 @@ def start_identity(identity: TrainIdentity) -> dict[str, Any]:
 
 def overrides(identity: TrainIdentity) -> dict[str, Any]:
     """Fields of the student's contract that the job sets."""
-    names = ("family", "template", "false_token", "true_token", "max_length")
+    names = ("family", "template", "false_token", "true_token", "max_length", "truncation")
     return {name: value for name in names if (value := getattr(identity, name)) is not None}
 
 
