@@ -30,9 +30,7 @@ class Fidelity:
     """Mean over queries of Kendall's τ (ties in the reference left out) between the two orders."""
 
 
-def compare(
-    logits: np.ndarray, reference: np.ndarray, query_ids: Sequence[str], contract: Contract
-) -> Fidelity:
+def compare(logits: np.ndarray, reference: np.ndarray, query_ids: Sequence[str], contract: Contract) -> Fidelity:
     """Fidelity of `logits` [n, 2] to `reference` [n, 2]; rows of one query carry the same id.
 
     Raises:
