@@ -246,9 +246,8 @@ def pool(query_BHD: torch.Tensor, states_TD: torch.Tensor, groups: list[Group]) 
     first = 0
     for start, pairs, length in groups:
         states_nLD = states_TD[start : start + pairs * length].view(pairs, length, -1)
-        scores_nHL = torch.matmul(query_BHD[first : first + pairs], states_nLD.transpose(1, 2))
-        weights_nHL = torch.softmax(scores_nHL.float(), dim=-1).to(states_TD.dtype)
-        yield torch.matmul(weights_nHL, states_nLD)
+        scores_nHL = torch.bmm(query_BHD[first : first + pairs], states_nLD.transpose(1, 2))
+        yield torch.bmm(torch.softmax(scores_nHL, dim=-1), states_nLD)
         first += pairs
 
 

@@ -18,16 +18,24 @@ import torch
 PACKAGES = ("torch", "transformers", "tokenizers", "ctranslate2", "rerankers", "ray", "deepspeed", "bm25s")
 
 
-def interleave(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def interleave(
+    contenders: dict[str, Callable[[], Any]], rounds: int, cpu: dict[str, list[float]] | None = None
+) -> dict[str, list[float]]:
     """Seconds of every contender in every round; each round runs all of them once, in turn forwards and
-    backwards, so that a machine that slows down or is shared touches them alike."""
+    backwards, so that a machine that slows down or is shared touches them alike.
+
+    `cpu`, where given, receives processor seconds: on a shared machine they say what waiting hides, but threads
+    that spin at a barrier count as busy, so compare them at one thread only.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds):
         names = list(contenders) if number % 2 == 0 else list(contenders)[::-1]
         for name in names:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             contenders[name]()
             seconds[name].append(time.perf_counter() - start)
+            if cpu is not None:
+                cpu.setdefault(name, []).append(time.process_time() - busy)
             print(f"round {number + 1} {name}: {seconds[name][-1]:.2f} s", file=sys.stderr, flush=True)
     return seconds
 
