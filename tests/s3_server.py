@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key-never-in-a-log"
-START_SECONDS = 60
+START_SECONDS = 180
 
 
 def free_ports(count: int) -> list[int]:
