@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import yaml
 from safetensors.numpy import load_file
 
 from inranker.errors import UserError
@@ -142,34 +144,27 @@ def test_resume_after_a_worker_is_killed_ends_in_the_same_weights(
     assert_same_student(output, undisturbed, 1e-6)
 
 
-COMMAND = """
-import sys, json
-from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
-from inranker.training.loop import train
-given = json.loads(sys.argv[1])
-summary = train(TrainConfig(TrainIdentity(**given["identity"]), given["output"], TrainExecution(**given["execution"])))
-print(summary["steps"])
-"""
-
-
-def start_driver(identity: TrainIdentity, output: Path, chosen: TrainExecution) -> subprocess.Popen[str]:
-    given = {"identity": vars(identity), "output": str(output), "execution": vars(chosen)}
+def start_driver(recipe: Path, output: Path) -> subprocess.Popen[str]:
+    """The stage's own script, with a Ray of its own."""
+    repository = Path(__file__).resolve().parents[2]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, json.dumps(given)],
+        [sys.executable, "pipelines/train.py", str(recipe), "--output", str(output)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
-        cwd=Path(__file__).resolve().parents[2],
+        env=environment | {"PYTHONPATH": str(repository)},
+        cwd=repository,
     )
 
 
 def test_resume_after_sigterm_and_after_the_driver_is_killed_ends_in_the_same_weights(
     folder: Path, identity: TrainIdentity, undisturbed: Path
 ) -> None:
-    output, chosen = folder / "driver-killed", execution(folder, gradient_accumulation=2)
-    driver = start_driver(identity, output, chosen)
+    output, recipe = folder / "driver-killed", folder / "recipe.yaml"
+    chosen = execution(folder, gradient_accumulation=2)
+    recipe.write_text(yaml.safe_dump({"identity": asdict(identity), "execution": asdict(chosen)}))
+    driver = start_driver(recipe, output)
     wait_until(lambda: last_step(output) >= 9, "step 9")
     driver.send_signal(signal.SIGTERM)
     _, said = driver.communicate(timeout=PATIENCE_SECONDS)
@@ -179,17 +174,17 @@ def test_resume_after_sigterm_and_after_the_driver_is_killed_ends_in_the_same_we
     step = max(json.loads(file.read_text())["step"] for file in kept)
     assert 9 < step < STEPS and step == last_step(output)
 
-    driver = start_driver(identity, output, chosen)
+    driver = start_driver(recipe, output)
     wait_until(lambda: last_step(output) >= max(75, step + 25), "a step after the next checkpoint")
     processes = [driver, *psutil.Process(driver.pid).children(recursive=True)]
     driver.kill()
     driver.communicate(timeout=PATIENCE_SECONDS)
     wait_until(lambda: not any(psutil.pid_exists(process.pid) for process in processes), "Ray to end with its driver")
 
-    driver = start_driver(identity, output, chosen)
+    driver = start_driver(recipe, output)
     printed, said = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == 0, said
-    assert printed.strip().endswith(str(STEPS))
+    assert json.loads(printed)["steps"] == STEPS
     losses(output)
     assert_same_student(output, undisturbed, 1e-6)
 
