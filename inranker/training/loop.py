@@ -119,7 +119,7 @@ def run_workers(job: Job, store: Store) -> dict[str, Any]:
     place, filesystem = storage(store)
     trainer = TorchTrainer(
         train_on_worker,
-        train_loop_config={"job": job, "board": board},
+        train_loop_config={"job": job, "board": board, "directory": os.getcwd()},
         torch_config=TorchConfig(backend="nccl" if job.on_gpu else "gloo", timeout_s=GROUP_TIMEOUT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=execution.workers, use_gpu=job.on_gpu, resources_per_worker=resources(job)
@@ -172,6 +172,9 @@ def train_on_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What Ray calls in each training process."""
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), context.get_local_rank())
+    directory = Path(config["directory"])
+    if directory.is_dir():
+        os.chdir(directory)  # Ray moved this process into a folder of its own, where relative paths lead nowhere
     try:
         return run(config["job"], place, RayHooks(config["board"]))
     except UserError as error:

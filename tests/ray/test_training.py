@@ -144,27 +144,28 @@ def test_resume_after_a_worker_is_killed_ends_in_the_same_weights(
     assert_same_student(output, undisturbed, 1e-6)
 
 
-def start_driver(recipe: Path, output: Path) -> subprocess.Popen[str]:
-    """The stage's own script, with a Ray of its own."""
+def start_driver(folder: Path) -> subprocess.Popen[str]:
+    """The stage's own script, with a Ray of its own, told relative paths."""
     repository = Path(__file__).resolve().parents[2]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     return subprocess.Popen(
-        [sys.executable, "pipelines/train.py", str(recipe), "--output", str(output)],
+        [sys.executable, str(repository / "pipelines" / "train.py"), "recipe.yaml", "--output", "driver-killed"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment | {"PYTHONPATH": str(repository)},
-        cwd=repository,
+        cwd=folder,
     )
 
 
 def test_resume_after_sigterm_and_after_the_driver_is_killed_ends_in_the_same_weights(
     folder: Path, identity: TrainIdentity, undisturbed: Path
 ) -> None:
-    output, recipe = folder / "driver-killed", folder / "recipe.yaml"
-    chosen = execution(folder, gradient_accumulation=2)
-    recipe.write_text(yaml.safe_dump({"identity": asdict(identity), "execution": asdict(chosen)}))
-    driver = start_driver(recipe, output)
+    output, chosen = folder / "driver-killed", execution(Path(), gradient_accumulation=2)
+    relative = {name: os.path.relpath(getattr(identity, name), folder) for name in ("start", "labels")}
+    recipe = {"identity": asdict(identity) | relative, "execution": asdict(chosen)}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    driver = start_driver(folder)
     wait_until(lambda: last_step(output) >= 9, "step 9")
     driver.send_signal(signal.SIGTERM)
     _, said = driver.communicate(timeout=PATIENCE_SECONDS)
@@ -174,14 +175,14 @@ def test_resume_after_sigterm_and_after_the_driver_is_killed_ends_in_the_same_we
     step = max(json.loads(file.read_text())["step"] for file in kept)
     assert 9 < step < STEPS and step == last_step(output)
 
-    driver = start_driver(recipe, output)
+    driver = start_driver(folder)
     wait_until(lambda: last_step(output) >= max(75, step + 25), "a step after the next checkpoint")
     processes = [driver, *psutil.Process(driver.pid).children(recursive=True)]
     driver.kill()
     driver.communicate(timeout=PATIENCE_SECONDS)
     wait_until(lambda: not any(psutil.pid_exists(process.pid) for process in processes), "Ray to end with its driver")
 
-    driver = start_driver(recipe, output)
+    driver = start_driver(folder)
     printed, said = driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode == 0, said
     assert json.loads(printed)["steps"] == STEPS
