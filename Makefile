@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Idle OpenMP threads sleep. By default they spin, which costs dearly where several processes share a few cores.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: install quickstart test test-all lint bench
 
 install: $(INSTALLED)

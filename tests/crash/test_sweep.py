@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -26,9 +27,20 @@ from tests.s3_server import S3Server
 
 DRIVER_POINTS = ("after-identity", "before-manifest", "after-manifest")
 WORKER_POINTS = tuple(point for point in CRASH_POINTS if point not in DRIVER_POINTS)
-ALWAYS = {("after-data", "local"), ("after-receipt", "s3")}  # the others run under `make test-all`
+# The others run under `make test-all`.
+ALWAYS = {("before-read", "s3"), ("after-score", "local"), ("after-data", "local"), ("after-receipt", "s3")}
+ALWAYS_ALL_DIE = {("after-data", "local"), ("after-receipt", "s3")}
 PATIENCE_SECONDS = 180
 Places = Callable[[str], str]
+
+
+def cases(points: tuple[str, ...], always: set[tuple[str, str]]) -> list[Any]:
+    """Every point on every store; all but a few are marked slow."""
+    return [
+        pytest.param(point, store, marks=() if (point, store) in always else pytest.mark.slow)
+        for point in points
+        for store in ("local", "s3")
+    ]
 
 
 @pytest.fixture
@@ -72,8 +84,7 @@ def assert_whole(config: LabelConfig, undisturbed: Path) -> None:
     assert verify(config)["problems"] == []
 
 
-@pytest.mark.parametrize("store", ["local", "s3"])
-@pytest.mark.parametrize("point", WORKER_POINTS)
+@pytest.mark.parametrize(("point", "store"), cases(WORKER_POINTS, ALWAYS))
 def test_a_worker_dies_and_the_job_finishes(
     point: str, store: str, place: Places, order: Path, pairs: Path, teacher: Path, undisturbed: Path
 ) -> None:
@@ -84,14 +95,7 @@ def test_a_worker_dies_and_the_job_finishes(
     assert_whole(config, undisturbed)
 
 
-@pytest.mark.parametrize(
-    ("point", "store"),
-    [
-        pytest.param(point, store, marks=() if (point, store) in ALWAYS else pytest.mark.slow)
-        for point in CRASH_POINTS
-        for store in ("local", "s3")
-    ],
-)
+@pytest.mark.parametrize(("point", "store"), cases(CRASH_POINTS, ALWAYS_ALL_DIE))
 def test_all_processes_die_and_the_same_command_finishes(
     point: str,
     store: str,
