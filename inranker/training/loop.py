@@ -22,7 +22,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
-from inranker.raysession import session_options
+from inranker.raysession import cpu_environment, session_options
 from inranker.storage import Store
 from inranker.training.board import Board, Watcher
 from inranker.training.check import check
@@ -130,7 +130,7 @@ def run_workers(job: Job, store: Store) -> dict[str, Any]:
             storage_filesystem=filesystem,
             checkpoint_config=CheckpointConfig(num_to_keep=execution.keep_checkpoints),
             failure_config=FailureConfig(max_failures=execution.max_failures),
-            worker_runtime_env={"env_vars": worker_environment(job.threads)},
+            worker_runtime_env={"env_vars": cpu_environment(job.threads)},
         ),
     )
     with Watcher(lambda stop: ray.get(board.exchange.remote(stop)), execution.progress):
@@ -149,15 +149,6 @@ def run_workers(job: Job, store: Store) -> dict[str, Any]:
 def resources(job: Job) -> dict[str, float]:
     """What Ray reserves for a worker."""
     return {"CPU": 1, "GPU": 1} if job.on_gpu else {"CPU": 1}
-
-
-def worker_environment(threads: int) -> dict[str, str]:
-    """Environment of a worker, before torch is loaded.
-
-    Idle OpenMP threads sleep: by default they spin, and where something else wants the core, a step of a small model
-    was seen to take 25 times as long.
-    """
-    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def storage(store: Store) -> tuple[str, pyarrow.fs.FileSystem | None]:
