@@ -22,7 +22,10 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-@pytest.mark.parametrize(("family", "untied", "checkpointing"), [("t5-v1.0", False, False), ("umt5", True, True)])
+@pytest.mark.parametrize(
+    ("family", "untied", "checkpointing"),
+    [("t5-v1.0", False, False), pytest.param("umt5", True, True, marks=pytest.mark.slow)],
+)
 def test_gradients_under_zero3_equal_the_library_s(t5_models, repository, tmp_path, family, untied, checkpointing):
     model = t5_models(family, untied, dropout=0.0)
     input_ids, mask = make_inputs()
