@@ -1,6 +1,5 @@
 """What every stage script shares: parsing, `--json`, modes such as `--plan`, and errors as one sentence."""
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -73,8 +72,7 @@ def write_json(path: str, summary: dict[str, Any]) -> None:
         UserError: the file cannot be written.
     """
     try:
-        with contextlib.suppress(FileExistsError):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(to_json(summary))
     except OSError as error:
         raise UserError(f"cannot write --json {path}: {error.strerror}") from error

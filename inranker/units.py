@@ -41,23 +41,14 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class StoredObject:
-    """An object of a finished unit: key, number of rows, sha256 of its bytes."""
-
-    key: str
-    rows: int
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Receipt:
     """Proof that a unit is done; `data.rows` + `quarantine.rows` are the unit's rows."""
 
     unit: str
     fingerprint: str
     rows: int
-    data: StoredObject
-    quarantine: StoredObject | None = None
+    data: Shard
+    quarantine: Shard | None = None
     figures: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,12 +66,12 @@ def finished_units(store: Store) -> set[str]:
     return {name.removeprefix(f"{RECEIPTS}/").removesuffix(".json") for name in store.list(RECEIPTS)}
 
 
-def put_object(store: Store, folder: str, unit: Unit, rows: int, data: bytes, suffix: str) -> StoredObject:
+def put_object(store: Store, folder: str, unit: Unit, rows: int, data: bytes, suffix: str) -> Shard:
     """Write a unit's data under a key of its own."""
     crash_point("before-data")
-    key = f"{folder}/{unit.name}-{uuid.uuid4().hex[:12]}{suffix}"
-    store.write(key, data)
-    return StoredObject(key, rows, sha256_bytes(data))
+    name = f"{folder}/{unit.name}-{uuid.uuid4().hex[:12]}{suffix}"
+    store.write(name, data)
+    return Shard(name, rows, sha256_bytes(data))
 
 
 def commit(store: Store, unit: Unit, receipt: Receipt) -> bool:
@@ -98,7 +89,7 @@ def commit(store: Store, unit: Unit, receipt: Receipt) -> bool:
     if not won:
         for stored in (receipt.data, receipt.quarantine):
             if stored is not None:
-                store.delete(stored.key)
+                store.delete(stored.name)
     return won
 
 
@@ -111,29 +102,14 @@ def read_receipt(store: Store, unit_name: str) -> Receipt:
     name = receipt_name(unit_name)
     try:
         raw = json.loads(store.read(name))
-        quarantine = StoredObject(**raw["quarantine"]) if raw["quarantine"] else None
-        return Receipt(**{**raw, "data": StoredObject(**raw["data"]), "quarantine": quarantine})
+        quarantine = Shard(**raw["quarantine"]) if raw["quarantine"] else None
+        return Receipt(**{**raw, "data": Shard(**raw["data"]), "quarantine": quarantine})
     except FileNotFoundError as error:
         raise UserError(
             f"{store.url} has no receipt of unit {unit_name}; run the stage again to complete it"
         ) from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{store.url}/{name} is no receipt ({error}); remove it and run the stage again") from error
-
-
-def read_stored(store: Store, stored: StoredObject) -> bytes:
-    """An object that a receipt names, checked.
-
-    Raises:
-        UserError: it is missing or its sha256 differs.
-    """
-    try:
-        data = store.read(stored.key)
-    except FileNotFoundError as error:
-        raise UserError(f"{store.url}/{stored.key} is missing though a receipt names it") from error
-    if sha256_bytes(data) != stored.sha256:
-        raise UserError(f"{store.url}/{stored.key} differs from the sha256 in its receipt")
-    return data
 
 
 def receipt_name(unit_name: str) -> str:

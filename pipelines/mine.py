@@ -2,7 +2,7 @@
 
     python pipelines/mine.py --collection beir:path/to/scifact --split train --output out/pairs
     python pipelines/mine.py --collection python-docs --split train --negatives_per_positive 9 --output out/pairs
-    python pipelines/mine.py pipelines/recipes/mine-msmarco.yaml --output s3://bucket/pairs     # 8.8 M passages
+    python pipelines/mine.py --collection ir_datasets:msmarco-passage --split train --output s3://bucket/pairs
 
 The same seed gives the same bytes on any machine.
 """

@@ -51,8 +51,8 @@ def s3_server(environment: S3Server) -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3_url(s3_server: S3Server) -> str:
-    """A place in a bucket of the test's own."""
-    return s3_server.make_bucket()
+    """A place of the test's own in the server's bucket."""
+    return s3_server.make_prefix()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key-never-in-a-log"
 START_SECONDS = 180
+BUCKET = "tests"
 
 
 def free_ports(count: int) -> list[int]:
@@ -52,11 +53,9 @@ class S3Server:
             "AWS_ENDPOINT_URL": self.endpoint,
         }
 
-    def make_bucket(self) -> str:
-        """A new bucket; returns a URL in it."""
-        name = f"test-{uuid.uuid4().hex[:12]}"
-        self.client().create_bucket(Bucket=name)
-        return f"s3://{name}/output"
+    def make_prefix(self) -> str:
+        """A URL that nobody has used; one bucket holds them all, since each costs the server seven volumes."""
+        return f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -82,7 +81,8 @@ class S3Server:
                 [
                     *(str(weed), "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
                     *("-s3", f"-s3.config={self.folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=64"),
-                    *("-master.telemetry=false", *ports),
+                    # Alone it would wait out an election of ten seconds at each start.
+                    *("-master.telemetry=false", "-master.electionTimeout=1s", *ports),
                 ],
                 stdout=log,
                 stderr=log,
@@ -110,7 +110,11 @@ class S3Server:
         client = self.client()
         while True:
             try:
-                client.create_bucket(Bucket=f"ready-{uuid.uuid4().hex[:8]}")
+                # An object written and read: the bucket alone exists before any volume can be written.
+                if BUCKET not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
+                    client.create_bucket(Bucket=BUCKET)
+                client.put_object(Bucket=BUCKET, Key="ready", Body=b"yes")
+                client.get_object(Bucket=BUCKET, Key="ready")
                 return
             except (BotoCoreError, ClientError):
                 assert self.process is not None

@@ -23,7 +23,6 @@ from inranker.labeling.read import pairs_location
 from inranker.labeling.scorer import LabelCommitter, PairScorer, PairTokenizer, once_per_process
 from inranker.manifest import (
     Manifest,
-    Shard,
     claim_output,
     read_identity,
     read_manifest,
@@ -219,7 +218,7 @@ def complete(
                 "pairs": {**pairs_location(config.output, config.identity.pairs), "content_hash": pairs_hash},
                 "teacher": {"path": config.identity.teacher, "scorer": fingerprint(identity["scorer"])},
             },
-            shards=[Shard(r.data.key, r.data.rows, r.data.sha256) for r in receipts],
+            shards=[receipt.data for receipt in receipts],
             counts={"pairs": counts["rows"], "labelled": counts["done"], "quarantined": counts["quarantined"]},
             figures=figures,
         ),

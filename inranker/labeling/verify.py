@@ -10,7 +10,7 @@ from inranker.labeling.config import LabelConfig
 from inranker.labeling.rows import from_parquet
 from inranker.manifest import Manifest, read_identity, read_manifest, read_shard
 from inranker.storage import Store
-from inranker.units import RECEIPTS, Receipt, Unit, finished_units, plan_units, read_receipt, read_stored
+from inranker.units import RECEIPTS, Receipt, Unit, finished_units, plan_units, read_receipt
 
 
 def verify(config: LabelConfig) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def verify(config: LabelConfig) -> dict[str, Any]:
 def _check_unit(store: Store, pairs: Store, unit: Unit, fingerprint: str) -> tuple[list[str], Receipt | None]:
     try:
         receipt = read_receipt(store, unit.name)
-        labels = from_parquet(read_stored(store, receipt.data))
-        quarantine = from_parquet(read_stored(store, receipt.quarantine)) if receipt.quarantine else None
+        labels = from_parquet(read_shard(store, receipt.data))
+        quarantine = from_parquet(read_shard(store, receipt.quarantine)) if receipt.quarantine else None
         source = from_parquet(read_shard(pairs, unit.shard)).slice(unit.start, unit.rows)
     except (UserError, OSError, ValueError) as error:
         return [str(error)], None
@@ -77,7 +77,7 @@ def _check_manifest(store: Store, receipts: list[Receipt]) -> Iterator[str]:
     except UserError as error:
         yield str(error)
         return
-    if [shard.name for shard in manifest.shards] != [receipt.data.key for receipt in receipts]:
+    if [shard.name for shard in manifest.shards] != [receipt.data.name for receipt in receipts]:
         yield "the manifest names other label shards than the receipts"
     if manifest.counts["pairs"] != manifest.counts["labelled"] + manifest.counts["quarantined"]:
         yield f"the manifest's counts do not add up: {manifest.counts}"

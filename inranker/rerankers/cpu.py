@@ -61,8 +61,7 @@ class FastT5:
         module: the model; its weights are copied in the layout that inference wants.
         precision: `float32`, `bfloat16`, or `int8` (8-bit products, the rest bfloat16 and float32).
 
-    Raises:
-        NotImplementedError: see `supports`.
+    `supports` says whether it can stand in for a module; ask it first.
     """
 
     def __init__(self, module: OneStepT5, precision: str) -> None:

@@ -46,7 +46,7 @@ def cases(points: tuple[str, ...], always: set[tuple[str, str]]) -> list[Any]:
 @pytest.fixture
 def place(tmp_path: Path, s3_server: S3Server) -> Places:
     """A fresh output by the name of its store."""
-    return lambda store: str(tmp_path / "out") if store == "local" else s3_server.make_bucket()
+    return lambda store: str(tmp_path / "out") if store == "local" else s3_server.make_prefix()
 
 
 @pytest.fixture

@@ -133,9 +133,9 @@ def test_verify_lists_every_lie(labels: Path, pairs: Path, teacher: Path, tmp_pa
     assert (clean["failed"], clean["problems"], clean["checked"]) == (False, [], 8)
     receipts = sorted((output / "receipts").iterdir())
     first, second, third = (json.loads(path.read_text()) for path in receipts[:3])
-    data = output / first["data"]["key"]
+    data = output / first["data"]["name"]
     data.write_bytes(data.read_bytes()[:-1] + b"\0")
-    (output / second["data"]["key"]).unlink()
+    (output / second["data"]["name"]).unlink()
     third["fingerprint"] = "0" * 64
     receipts[2].write_text(json.dumps(third))
     receipts[3].unlink()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inranker.errors import UserError
-from inranker.manifest import Shard
+from inranker.manifest import Shard, read_shard
 from inranker.storage import Store
 from inranker.units import (
     Receipt,
@@ -16,7 +16,6 @@ from inranker.units import (
     plan_units,
     put_object,
     read_receipt,
-    read_stored,
     total_counts,
     unit_from_json,
     unit_to_json,
@@ -48,14 +47,14 @@ def test_the_first_receipt_wins_and_the_loser_leaves_nothing(store: Store) -> No
     assert [commit(store, UNIT, receipt) for receipt in receipts] == [True, False]
     assert finished_units(store) == {UNIT.name}
     assert read_receipt(store, UNIT.name) == receipts[0]
-    assert read_stored(store, receipts[0].data) == b"first"
+    assert read_shard(store, receipts[0].data) == b"first"
     assert len(store.list("data")) == 1
 
 
 def test_committing_again_by_the_same_worker_is_no_loss(store: Store) -> None:
     receipt = Receipt(UNIT.name, "f", 3, put_object(store, "data", UNIT, 3, b"x", ".bin"))
     assert commit(store, UNIT, receipt) and commit(store, UNIT, receipt)
-    assert read_stored(store, receipt.data) == b"x"
+    assert read_shard(store, receipt.data) == b"x"
 
 
 def test_rows_that_do_not_add_up_are_not_committed(store: Store) -> None:
@@ -74,12 +73,12 @@ def test_quarantined_rows_count(store: Store) -> None:
 
 def test_changed_or_missing_data_is_found(store: Store) -> None:
     stored = put_object(store, "data", UNIT, 3, b"x", ".bin")
-    store.write(stored.key, b"y")
+    store.write(stored.name, b"y")
     with pytest.raises(UserError, match="differs"):
-        read_stored(store, stored)
-    store.delete(stored.key)
+        read_shard(store, stored)
+    store.delete(stored.name)
     with pytest.raises(UserError, match="is missing"):
-        read_stored(store, stored)
+        read_shard(store, stored)
 
 
 def test_a_damaged_receipt_is_named(store: Store) -> None:
