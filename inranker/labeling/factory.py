@@ -9,6 +9,7 @@ import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -43,6 +44,15 @@ COMMIT_CPUS = 0.25  # commits wait for storage, not for a core
 TOKENISE_CPUS = 0.5
 
 
+@dataclass(frozen=True)
+class Stages:
+    """What does the work in the graph; a benchmark of the graph itself puts stages that cost nothing in their place."""
+
+    tokenise: type = PairTokenizer
+    score: type = PairScorer
+    commit: type = LabelCommitter
+
+
 class UnitAttempts:
     """Counts the starts of each unit, outside the processes that a unit may kill (Ray's own retries are unbounded)."""
 
@@ -74,7 +84,7 @@ class RemoteAttempts:
         ray.get(self.attempts.begin.remote(unit_name))
 
 
-def label(config: LabelConfig) -> dict[str, Any]:
+def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
     """Score every pair with the teacher; a job that was interrupted goes on where its receipts end.
 
     Returns:
@@ -100,7 +110,7 @@ def label(config: LabelConfig) -> dict[str, Any]:
     finished = finished_units(store)
     pending = [unit for unit in units if unit.name not in finished]
     if pending:
-        run_units(config, identity, pending, total)
+        run_units(config, identity, pending, total, stages)
     seconds = time.perf_counter() - started
     manifest = complete(config, store, identity, units, pairs_manifest.content_hash, seconds)
     return summarize(config, manifest, skipped=False)
@@ -125,10 +135,10 @@ def default_unit_rows(total: int, execution: LabelExecution) -> int:
     return max(SMALLEST_UNIT_ROWS, min(UNIT_ROWS, -(-total // (actors * UNITS_PER_ACTOR))))
 
 
-def run_units(config: LabelConfig, identity: dict[str, Any], pending: list[Unit], total: int) -> None:
+def run_units(config: LabelConfig, identity: dict[str, Any], pending: list[Unit], total: int, stages: Stages) -> None:
     """Stream units through the cluster until each has a receipt."""
     ray.init(**session_options())
-    graph = unit_graph(config, fingerprint(identity), pending)
+    graph = unit_graph(config, fingerprint(identity), pending, stages)
     with UnitProgress(total, total - sum(unit.rows for unit in pending), config.execution.progress) as progress:
         try:
             for committed in graph.iter_rows():
@@ -137,7 +147,7 @@ def run_units(config: LabelConfig, identity: dict[str, Any], pending: list[Unit]
             raise _as_user_error(error) or error from error
 
 
-def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit]) -> ray.data.Dataset:
+def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit], stages: Stages) -> ray.data.Dataset:
     """The data flow of a label job, lazily; one row per unit all the way."""
     chosen, execution = config.identity, config.execution
     attempts = ray.remote(UnitAttempts).options(num_cpus=0).remote(execution.max_attempts)
@@ -150,12 +160,19 @@ def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit]) -
     one_unit = {"batch_size": 1, "batch_format": "pyarrow"}
     tokenised = work.map_batches(
         once_per_process,
-        fn_args=(PairTokenizer, chosen.pairs, config.output, job_fingerprint, chosen.teacher, tuple(overrides.items())),
+        fn_args=(
+            stages.tokenise,
+            chosen.pairs,
+            config.output,
+            job_fingerprint,
+            chosen.teacher,
+            tuple(overrides.items()),
+        ),
         num_cpus=TOKENISE_CPUS,
         **one_unit,
     )
     scored = tokenised.map_batches(
-        PairScorer,
+        stages.score,
         fn_constructor_kwargs={
             "teacher": chosen.teacher,
             "precision": chosen.precision,
@@ -172,7 +189,7 @@ def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit]) -
         **one_unit,
     )
     return scored.map_batches(
-        once_per_process, fn_args=(LabelCommitter, config.output, job_fingerprint), num_cpus=COMMIT_CPUS, **one_unit
+        once_per_process, fn_args=(stages.commit, config.output, job_fingerprint), num_cpus=COMMIT_CPUS, **one_unit
     )
 
 
