@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from . import kernels, packed
+from . import attention, kernels, packed
 from .t5 import OneStepT5, position_bias
 
 RELU = "relu"
@@ -42,6 +42,11 @@ def groups_of(lengths: Sequence[int] | np.ndarray) -> list[Group]:
             groups.append(Group(start, 1, length))
         start += length
     return groups
+
+
+def lengths_of(groups: list[Group]) -> np.ndarray:
+    """The length of each input, in order."""
+    return np.repeat([group.length for group in groups], [group.pairs for group in groups])
 
 
 @dataclass
@@ -80,14 +85,20 @@ class FastT5:
             if block.layer[0].SelfAttention.has_relative_attention_bias
         ]
         self.biases: list[torch.Tensor] = []
+        self.longest = 0
+        self.one_pass = self.dtype == torch.bfloat16 and attention.available(config.d_kv)
         self.decoder = Decoder(module, self.dtype)
 
     def prepare(self, longest: int) -> None:
-        """Make the position biases [H, L, L] for inputs up to `longest` tokens: every shorter one is a corner
-        of it, because a bias depends on the distance alone."""
-        if not self.biases or self.biases[0].shape[-1] < longest:
+        """Make the position biases for inputs up to `longest` tokens: [H, L, L], of which a shorter input takes a
+        corner because a bias depends on the distance alone, or by distance for attention in one pass."""
+        if longest > self.longest:
+            self.longest = longest
             biases = [position_bias(source, longest)[0].detach() for source in self.bias_sources]
-            self.biases = [bias.to(self.dtype).contiguous() for bias in biases]
+            if self.one_pass:
+                self.biases = [attention.distance_biases(bias.float()) for bias in biases]
+            else:
+                self.biases = [bias.to(self.dtype).contiguous() for bias in biases]
 
     def logits(self, token_ids_T: torch.Tensor, lengths: Sequence[int] | np.ndarray) -> torch.Tensor:
         """Logits [B, 2] float32 of inputs that lie end to end; call `prepare` with the longest length first.
@@ -103,7 +114,7 @@ class FastT5:
         """Encoder states [T, D], normalised, without the last norm's weight."""
         for index, layer in enumerate(self.layers):
             qkv_T3HK = layer.qkv(norm(states_TD, self.epsilon))
-            context_THK = self._attend(qkv_T3HK, groups, self.biases[index % len(self.biases)])
+            context_THK = self._attend(qkv_T3HK, groups, index)
             states_TD = layer.out.added(context_THK, states_TD)
             hidden_TF = layer.up(norm(states_TD, self.epsilon), "none" if self.gated else RELU)
             if self.gated:
@@ -117,9 +128,8 @@ class FastT5:
         add_norm = kernels.fused(kernels.add_norm_quantize)
         small_TD, scale_T1 = kernels.fused(kernels.norm_quantize)(states_TD, self.epsilon)
         for index, layer in enumerate(self.layers):
-            qkv_T3HK = kernels.fused(kernels.rescale)(layer.qkv(small_TD, packed.MIDDLE), scale_T1)
-            context_THK = self._attend(qkv_T3HK, groups, self.biases[index % len(self.biases)])
-            small_TD, scale_T1 = kernels.fused(kernels.quantize)(context_THK)
+            qkv_T3HK = layer.qkv(small_TD, packed.MIDDLE)
+            small_TD, scale_T1 = self._attend_quantized(qkv_T3HK, scale_T1, groups, index)
             update_TD = layer.out(small_TD, packed.MIDDLE)
             states_TD, small_TD, scale_T1 = add_norm(states_TD, update_TD, scale_T1, self.epsilon)
             hidden_TF = layer.up(small_TD, packed.MIDDLE, "none" if self.gated else RELU)
@@ -129,8 +139,22 @@ class FastT5:
             states_TD, small_TD, scale_T1 = add_norm(states_TD, update_TD, scale_T1, self.epsilon)
         return norm(states_TD, self.epsilon).to(self.dtype)
 
-    def _attend(self, qkv_T3HK: torch.Tensor, groups: list[Group], bias_HLL: torch.Tensor) -> torch.Tensor:
-        """Self-attention of each length by itself; [T, H · K]."""
+    def _attend_quantized(
+        self, qkv_T3HK: torch.Tensor, scale_T1: torch.Tensor, groups: list[Group], index: int
+    ) -> kernels.Quantized:
+        """`_attend` between 8-bit products: q, k and v still lack their token's scale; bytes and scales come out."""
+        if self.one_pass:
+            bias = self.biases[index % len(self.biases)]
+            return attention.attend_quantized(qkv_T3HK, scale_T1, bias, lengths_of(groups), self.heads)
+        return kernels.fused(kernels.quantize)(
+            self._attend(kernels.fused(kernels.rescale)(qkv_T3HK, scale_T1), groups, index)
+        )
+
+    def _attend(self, qkv_T3HK: torch.Tensor, groups: list[Group], index: int) -> torch.Tensor:
+        """Self-attention of each length by itself in the layer of that number; [T, H · K]."""
+        bias_HLL = self.biases[index % len(self.biases)]
+        if self.one_pass:
+            return attention.attend(qkv_T3HK, bias_HLL, lengths_of(groups), self.heads)
         inner = qkv_T3HK.shape[1] // 3
         context_THK = torch.empty((len(qkv_T3HK), inner), dtype=qkv_T3HK.dtype)
         for start, pairs, length in groups:
