@@ -7,6 +7,7 @@ import pytest
 
 from inranker.errors import UserError
 from inranker.patience import is_transient, patiently
+from inranker.probe import require_exclusive_create
 from inranker.storage import Store
 from tests.s3_server import SECRET_KEY, S3Server
 
@@ -92,3 +93,9 @@ def test_patience_ends() -> None:
     with pytest.raises(ConnectionError):
         patiently(down, "store", seconds=1.0)
     assert len(calls) > 2
+
+
+def test_the_server_passes_the_probe(s3_url: str) -> None:
+    store = Store(s3_url)
+    require_exclusive_create(store)
+    assert store.list("") == []
