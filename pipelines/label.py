@@ -12,8 +12,12 @@ from inranker.cli import main
 from inranker.labeling.config import LabelConfig
 from inranker.labeling.factory import label
 from inranker.labeling.verify import verify
+from inranker.report.label import report
 
-MODES = {"verify": (verify, "check receipts, objects, sha256s, row counts and alignment with the pairs; score nothing")}
+MODES = {
+    "verify": (verify, "check receipts, objects, sha256s, row counts and alignment with the pairs; score nothing"),
+    "report": (report, "write the report.html of a finished job; score nothing"),
+}
 
 if __name__ == "__main__":
     main(LabelConfig, label, __doc__, MODES)

@@ -50,6 +50,8 @@ class LabelExecution:
     """Share of pairs that may be quarantined before the job counts as failed."""
     progress: bool = True
     """Show a progress bar with pairs/s and ETA."""
+    report: bool = True
+    """Write report.html when the job is done; it reads labels and pairs once more."""
 
 
 @dataclass(frozen=True)

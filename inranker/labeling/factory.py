@@ -30,6 +30,8 @@ from inranker.manifest import (
     write_manifest,
 )
 from inranker.raysession import cpu_environment, session_options
+from inranker.report.job import report_or_warn
+from inranker.report.label import report
 from inranker.rerankers import scorer_identity
 from inranker.storage import Store
 from inranker.units import Receipt, Unit, finished_units, plan_units, read_receipt, total_counts, unit_to_json
@@ -113,7 +115,10 @@ def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
         run_units(config, identity, pending, total, stages)
     seconds = time.perf_counter() - started
     manifest = complete(config, store, identity, units, pairs_manifest.content_hash, seconds)
-    return summarize(config, manifest, skipped=False)
+    summary = summarize(config, manifest, skipped=False)
+    if config.execution.report:
+        summary |= report_or_warn(lambda: report(config), "label.py … --report")
+    return summary
 
 
 def job_identity(config: LabelConfig, pairs_manifest: Manifest) -> dict[str, Any]:

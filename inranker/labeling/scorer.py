@@ -130,7 +130,8 @@ class LabelCommitter:
             content = to_parquet(unusable)
             quarantine = put_object(self.store, "quarantine", unit, unusable.num_rows, content, ".parquet")
         figures = {"tokens": int(n_tokens_N.sum()), "seconds": work["seconds"][0].as_py()}
-        commit(self.store, unit, Receipt(unit.name, self.fingerprint, unit.rows, data, quarantine, figures))
+        stamped = {**figures, "finished_at": round(time.time(), 3)}
+        commit(self.store, unit, Receipt(unit.name, self.fingerprint, unit.rows, data, quarantine, stamped))
         return _one_row(unit=unit.name, rows=unit.rows, quarantined=unusable.num_rows, **figures)
 
 
