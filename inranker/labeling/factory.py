@@ -227,6 +227,8 @@ def complete(
     figures = {
         "tokens": sum(receipt.figures["tokens"] for receipt in receipts),
         "scoring_seconds": round(sum(receipt.figures["seconds"] for receipt in receipts), 3),
+        "duplicates": sum(receipt.figures.get("duplicates", 0) for receipt in receipts),
+        "reused": sum(receipt.figures.get("reused", 0) for receipt in receipts),
         "last_start_seconds": round(seconds, 3),
     }
     crash_point("before-manifest")
@@ -253,6 +255,7 @@ def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[st
     """What a label job reports."""
     counts, allowed = manifest.counts, config.execution.max_quarantined
     seconds = manifest.figures["scoring_seconds"]
+    scored = counts["labelled"] - manifest.figures.get("duplicates", 0) - manifest.figures.get("reused", 0)
     return {
         "stage": "label",
         "output": config.output,
@@ -260,7 +263,9 @@ def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[st
         "skipped": skipped,
         **counts,
         "tokens": manifest.figures["tokens"],
-        "pairs_per_scoring_second": round(counts["labelled"] / seconds, 1) if seconds else None,
+        "duplicates": manifest.figures.get("duplicates", 0),
+        "reused": manifest.figures.get("reused", 0),
+        "pairs_per_scoring_second": round(scored / seconds, 1) if seconds else None,
         "failed": counts["quarantined"] > allowed * counts["pairs"],
     }
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from inranker.crashpoints import crash_point
 from inranker.errors import UserError
+from inranker.labeling.dedupe import ANSWER, answers_of, first_occurrences, not_scored, share_answers, text_keys
 from inranker.labeling.rows import from_parquet, label_table, read_unit, to_parquet
 from inranker.manifest import read_identity
 from inranker.rerankers import load_encoder, load_reranker
@@ -35,15 +36,22 @@ class PairTokenizer:
         self.encoder = load_encoder(teacher, **dict(overrides))
 
     def __call__(self, work: pa.Table) -> pa.Table:
-        """Columns in: unit. Columns out: unit, ids, quarantine (Parquet bytes), token_ids, offsets, truncated."""
+        """Columns in: unit. Columns out: unit, ids, quarantine (Parquet bytes), token_ids, offsets, truncated.
+
+        `ids` has every row that can be scored and says where its logits come from; the tokens are of those to score.
+        """
         crash_point("before-read")
         unit = unit_from_json(work["unit"][0].as_py())
         rows = read_unit(self.pairs, unit)
-        encoded = self.encoder.encode(rows.pairs["query"].to_pylist(), rows.pairs["passage"].to_pylist())
+        queries, passages = rows.pairs["query"].to_pylist(), rows.pairs["passage"].to_pylist()
+        first, of_row_N = first_occurrences(text_keys(queries, passages))
+        found, known = np.zeros(len(first), bool), np.zeros(0, ANSWER)
+        ids, to_score = share_answers(rows.pairs.select(ID_COLUMNS), first, of_row_N, found, known)
+        encoded = self.encoder.encode([queries[row] for row in to_score], [passages[row] for row in to_score])
         crash_point("after-tokenise")
         return _one_row(
             unit=work["unit"][0].as_py(),
-            ids=to_parquet(rows.pairs.select(ID_COLUMNS)),
+            ids=to_parquet(ids),
             quarantine=to_parquet(rows.quarantine),
             token_ids=encoded.token_ids.astype(np.int32, copy=False).tobytes(),
             offsets=encoded.offsets.astype(np.int64, copy=False).tobytes(),
@@ -114,25 +122,38 @@ class LabelCommitter:
         self.fingerprint = fingerprint
 
     def __call__(self, work: pa.Table) -> pa.Table:
-        """Columns in: those of `PairScorer`. Columns out: unit, rows, tokens, seconds: what the driver counts."""
+        """Columns in: those of `PairScorer`. Columns out: unit, rows and the receipt's figures: what the driver counts.
+
+        `tokens` and `seconds` are of the pairs that were scored; `duplicates` of one of those, and `reused` ones, cost
+        neither.
+        """
         unit = unit_from_json(work["unit"][0].as_py())
-        n_tokens_N = _buffer(work, "n_tokens", np.int32)
-        labels, not_finite = label_table(
-            from_parquet(work["ids"][0].as_py()),
-            _buffer(work, "logits", np.float32).reshape(-1, 2),
-            n_tokens_N,
-            _buffer(work, "truncated", np.bool_),
-        )
+        ids = from_parquet(work["ids"][0].as_py())
+        answers = answers_of(ids, _scored(work))
+        logits_N2 = np.stack([answers["false_logit"], answers["true_logit"]], axis=1)
+        labels, not_finite = label_table(ids, logits_N2, answers["n_tokens"], answers["truncated"])
         unusable = pa.concat_tables([from_parquet(work["quarantine"][0].as_py()), not_finite]).sort_by("row")
         data = put_object(self.store, "data", unit, labels.num_rows, to_parquet(labels), ".parquet")
         quarantine = None
         if unusable.num_rows:
             content = to_parquet(unusable)
             quarantine = put_object(self.store, "quarantine", unit, unusable.num_rows, content, ".parquet")
-        figures = {"tokens": int(n_tokens_N.sum()), "seconds": work["seconds"][0].as_py()}
+        figures = {
+            "tokens": int(_buffer(work, "n_tokens", np.int32).sum()),
+            "seconds": work["seconds"][0].as_py(),
+            **not_scored(ids),
+        }
         stamped = {**figures, "finished_at": round(time.time(), 3)}
         commit(self.store, unit, Receipt(unit.name, self.fingerprint, unit.rows, data, quarantine, stamped))
         return _one_row(unit=unit.name, rows=unit.rows, quarantined=unusable.num_rows, **figures)
+
+
+def _scored(work: pa.Table) -> np.ndarray:
+    logits_S2 = _buffer(work, "logits", np.float32).reshape(-1, 2)
+    scored = np.empty(len(logits_S2), ANSWER)
+    scored["false_logit"], scored["true_logit"] = logits_S2.T
+    scored["n_tokens"], scored["truncated"] = _buffer(work, "n_tokens", np.int32), _buffer(work, "truncated", np.bool_)
+    return scored
 
 
 def once_per_process(work: pa.Table, work_class: type, *arguments: Hashable) -> pa.Table:

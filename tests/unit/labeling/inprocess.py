@@ -1,0 +1,51 @@
+"""A label job without Ray: its three stages as the plain functions that they are, one unit after the other."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from inranker.fingerprint import fingerprint
+from inranker.labeling.config import LabelConfig, LabelExecution, LabelIdentity
+from inranker.labeling.read import pairs_location
+from inranker.labeling.scorer import LabelCommitter, PairScorer, PairTokenizer
+from inranker.manifest import Manifest, claim_output, read_manifest, write_manifest
+from inranker.rerankers import scorer_identity
+from inranker.storage import Store
+from inranker.units import plan_units, read_receipt, total_counts, unit_to_json
+
+
+def label_job(pairs: Path, teacher: Path, output: Path, **execution: Any) -> LabelConfig:
+    """The config of a small job."""
+    chosen = {"unit_rows": 50, "progress": False, "threads": 1, **execution}
+    return LabelConfig(LabelIdentity(str(pairs), str(teacher)), str(output), LabelExecution(**chosen))
+
+
+def label_here(config: LabelConfig, *tokenizer_options: Any) -> dict[str, int]:
+    """Label in this process.
+
+    Returns:
+        Pairs that were scored, and the receipts' `duplicates` and `reused`.
+    """
+    store, pairs = Store(config.output), read_manifest(config.identity.pairs)
+    identity = {"scorer": scorer_identity(config.identity.teacher), "pairs": pairs.content_hash}
+    claim_output(store, "label", identity, unit_rows=config.execution.unit_rows)
+    job, teacher = fingerprint(identity), config.identity.teacher
+    units = plan_units(pairs.shards, config.execution.unit_rows or 50)
+    tokenise = PairTokenizer(config.identity.pairs, config.output, job, teacher, (), *tokenizer_options)
+    score = PairScorer(teacher, "float32", "cpu", 1, None, lambda unit: None, {})
+    commit = LabelCommitter(config.output, job)
+    counted = {"scored": 0, "duplicates": 0, "reused": 0}
+    for unit in units:
+        scored = score(tokenise(pa.table({"unit": [unit_to_json(unit)]})))
+        counted["scored"] += len(scored["n_tokens"][0].as_buffer()) // 4
+        committed = commit(scored)
+        for name in ("duplicates", "reused"):
+            counted[name] += committed[name][0].as_py()
+    receipts = [read_receipt(store, unit.name) for unit in units]
+    counts = total_counts(receipts)
+    inputs = {"pairs": {**pairs_location(config.output, config.identity.pairs), "content_hash": pairs.content_hash}}
+    shards = [receipt.data for receipt in receipts]
+    totals = {"pairs": counts["rows"], "labelled": counts["done"], "quarantined": counts["quarantined"]}
+    write_manifest(store, Manifest("label", job, identity, inputs, shards, totals))
+    return counted
