@@ -10,6 +10,7 @@ import torch
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from inranker.rerankers.contract import FAMILIES, save_contract, token_ids
+from inranker.rerankers.flops import scoring_flops
 
 from .pairs import shared
 
@@ -23,17 +24,20 @@ SHAPES = {
 }
 
 
-def make_model(size: str, path: Path, device: str) -> Path:
-    """Random weights in the shape of a published checkpoint, with T5's vocabulary, saved as a monoT5."""
+def _config(size: str) -> T5Config:
     d_model, d_ff, d_kv, heads, layers = SHAPES[size]
-    config = T5Config(
+    return T5Config(
         vocab_size=32128, d_model=d_model, d_ff=d_ff, d_kv=d_kv, num_heads=heads, num_layers=layers,
         decoder_start_token_id=0,
     )  # fmt: skip
+
+
+def make_model(size: str, path: Path, device: str) -> Path:
+    """Random weights in the shape of a published checkpoint, with T5's vocabulary, saved as a monoT5."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     torch.manual_seed(0)
     with torch.device(device):
-        model = T5ForConditionalGeneration(config).to(dtype)
+        model = T5ForConditionalGeneration(_config(size)).to(dtype)
     # A fresh model hardly looks at its input: let it, so that logits spread over several units.
     with torch.no_grad():
         for block in model.decoder.block:
@@ -47,12 +51,8 @@ def make_model(size: str, path: Path, device: str) -> Path:
 
 def flop_count(size: str, lengths: np.ndarray) -> float:
     """Multiplications and additions that one decoder step over these inputs needs (two for a product's term)."""
-    d_model, d_ff, d_kv, heads, layers = SHAPES[size]
-    inner = heads * d_kv
-    tokens, squares, pairs = lengths.sum(), (lengths.astype(float) ** 2).sum(), len(lengths)
-    encoder = tokens * (4 * d_model * inner + 2 * d_model * d_ff) + 2 * squares * inner
-    decoder = pairs * (6 * d_model * inner + 2 * d_model * d_ff) + 2 * tokens * heads * d_model
-    return float(2 * layers * (encoder + decoder))
+    squares = float((lengths.astype(float) ** 2).sum())
+    return scoring_flops(_config(size), "t5", len(lengths), float(lengths.sum()), squares)
 
 
 def peers(
