@@ -12,6 +12,9 @@ from .contract import load_contract, token_ids
 # Fields of config.json that change with the library or the file's history, not with the logits.
 VOLATILE = {"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "use_cache"}
 WEIGHT_FILES = ("*.safetensors", "*.bin")
+# Model types whose tokenizer class AutoTokenizer would only look up.
+T5_TYPES = {"t5", "mt5"}
+T5_TOKENIZERS = {"T5Tokenizer", "T5TokenizerFast"}
 
 
 def local_path(name: str | Path) -> Path:
@@ -37,13 +40,30 @@ def local_path(name: str | Path) -> Path:
 
 
 def load_tokenizer(path: Path) -> Any:
-    """The fast tokenizer of a checkpoint directory."""
-    from transformers import AutoTokenizer
+    """The fast tokenizer of a checkpoint directory.
 
+    Raises:
+        UserError: its files are missing or damaged.
+    """
     try:
+        if _has_t5_tokenizer(path):
+            # AutoTokenizer imports torch (2 s, 250 MB) to find the same class, in every tokenising worker.
+            from transformers import T5Tokenizer
+
+            return T5Tokenizer.from_pretrained(path)
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: its tokenizer cannot be loaded ({error})") from error
+
+
+def _has_t5_tokenizer(path: Path) -> bool:
+    model, tokenizer = (
+        json.loads(file.read_text(encoding="utf-8")) if (file := path / name).exists() else {}
+        for name in ("config.json", "tokenizer_config.json")
+    )
+    return model.get("model_type") in T5_TYPES and tokenizer.get("tokenizer_class") in T5_TOKENIZERS
 
 
 def weight_files(path: Path) -> list[Path]:
