@@ -47,7 +47,7 @@ def load_tokenizer(path: Path) -> Any:
     """
     try:
         if _has_t5_tokenizer(path):
-            # AutoTokenizer imports torch (2 s, 250 MB) to find the same class, in every tokenising worker.
+            # AutoTokenizer imports torch (2 s, 190 MB) to find the same class, in every tokenising worker.
             from transformers import T5Tokenizer
 
             return T5Tokenizer.from_pretrained(path)

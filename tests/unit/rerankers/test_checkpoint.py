@@ -13,7 +13,7 @@ TEXTS = ["open the file", "Query: a b Document: c Relevant:", "naïve — ＡＢ
 
 
 def test_a_t5_encoder_is_loaded_without_torch(teacher: Path) -> None:
-    """A tokenising worker that imported torch would cost 250 MB each and seconds at its start."""
+    """A tokenising worker that imported torch would cost 190 MB each and seconds at its start."""
     program = (
         "import sys; from inranker.rerankers import load_encoder; "
         f"load_encoder({str(teacher)!r}).encode(['a'], ['b']); sys.exit('torch' in sys.modules)"
