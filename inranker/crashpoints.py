@@ -20,6 +20,7 @@ CRASH_POINTS = (
     "before-data",
     "after-data",
     "after-receipt",
+    "during-audit",
     "before-manifest",
     "after-manifest",
 )

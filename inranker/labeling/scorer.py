@@ -15,6 +15,7 @@ import pyarrow as pa
 from inranker.crashpoints import crash_point
 from inranker.errors import UserError
 from inranker.labeling.dedupe import ANSWER, answers_of, first_occurrences, not_scored, share_answers, text_keys
+from inranker.labeling.reuse import ReuseIndex
 from inranker.labeling.rows import from_parquet, label_table, read_unit, to_parquet
 from inranker.manifest import read_identity
 from inranker.rerankers import load_encoder, load_reranker
@@ -26,14 +27,25 @@ ID_COLUMNS = ["row", "query_id", "passage_id"]
 
 
 class PairTokenizer:
-    """Stage 1: a unit's rows -> token ids."""
+    """Stage 1: a unit's rows -> token ids.
+
+    Args:
+        reuse: name of the index of earlier labels in the output; pairs that it knows are not tokenised.
+    """
 
     def __init__(
-        self, pairs: str, output: str, fingerprint: str, teacher: str, overrides: tuple[tuple[str, Any], ...]
+        self,
+        pairs: str,
+        output: str,
+        fingerprint: str,
+        teacher: str,
+        overrides: tuple[tuple[str, Any], ...],
+        reuse: str | None = None,
     ) -> None:
         require_shared_output(output, fingerprint)
         self.pairs = Store(pairs)
         self.encoder = load_encoder(teacher, **dict(overrides))
+        self.known = ReuseIndex(Store(output), reuse) if reuse else None
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """Columns in: unit. Columns out: unit, ids, quarantine (Parquet bytes), token_ids, offsets, truncated.
@@ -44,8 +56,11 @@ class PairTokenizer:
         unit = unit_from_json(work["unit"][0].as_py())
         rows = read_unit(self.pairs, unit)
         queries, passages = rows.pairs["query"].to_pylist(), rows.pairs["passage"].to_pylist()
-        first, of_row_N = first_occurrences(text_keys(queries, passages))
+        keys_N = text_keys(queries, passages)
+        first, of_row_N = first_occurrences(keys_N)
         found, known = np.zeros(len(first), bool), np.zeros(0, ANSWER)
+        if self.known is not None:
+            found, known = self.known.lookup(keys_N[first])
         ids, to_score = share_answers(rows.pairs.select(ID_COLUMNS), first, of_row_N, found, known)
         encoded = self.encoder.encode([queries[row] for row in to_score], [passages[row] for row in to_score])
         crash_point("after-tokenise")
