@@ -52,6 +52,15 @@ class LabelExecution:
     """Show a progress bar with pairs/s and ETA."""
     report: bool = True
     """Write report.html when the job is done; it reads labels and pairs once more."""
+    price_per_hour: float | None = None
+    """Price of an actor's accelerator for an hour, in any currency: `--plan` says what the job will cost, progress what
+    it has cost."""
+    pairs_per_second: float | None = None
+    """Pairs that an actor scores in a second, for `--plan`; null: what finished units took, or a share of the peak."""
+    peak_tflops: float | None = None
+    """Peak of an actor's accelerator in the job's precision, in 10¹² operations a second (H100 in bfloat16: 989)."""
+    utilisation: float = 0.5
+    """Share of the peak that `--plan` expects where no rate is known."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from inranker.crashpoints import crash_point
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
 from inranker.labeling.config import LabelConfig, LabelExecution
+from inranker.labeling.job import chosen_unit_rows, job_identity, read_pairs, reranker_overrides
 from inranker.labeling.progress import UnitProgress
 from inranker.labeling.read import pairs_location
 from inranker.labeling.scorer import LabelCommitter, PairScorer, PairTokenizer, once_per_process
@@ -29,16 +30,13 @@ from inranker.manifest import (
     read_manifest,
     write_manifest,
 )
+from inranker.probe import require_exclusive_create
 from inranker.raysession import cpu_environment, session_options
 from inranker.report.job import report_or_warn
 from inranker.report.label import report
-from inranker.rerankers import scorer_identity
 from inranker.storage import Store
 from inranker.units import Receipt, Unit, finished_units, plan_units, read_receipt, total_counts, unit_to_json
 
-UNIT_ROWS = 8192
-SMALLEST_UNIT_ROWS = 64
-UNITS_PER_ACTOR = 8  # with fewer, the last units to finish leave the other actors idle
 RECEIPT_READERS = 16
 COMMIT_CPUS = 0.25  # commits wait for storage, not for a core
 # Not a whole CPU: Ray fuses neighbours that ask for the same resources, and tokenising would move into the scoring
@@ -96,21 +94,23 @@ def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
         UserError: pairs or teacher cannot be read, the output belongs to another job, or a unit is poison.
         RuntimeError: the job ended with units undone.
     """
-    store, pairs = Store(config.output), Store(config.identity.pairs)
-    pairs_manifest = read_manifest(pairs)
-    if pairs_manifest.stage != "mine":
-        raise UserError(f"{pairs.url} is the output of stage {pairs_manifest.stage!r}; name a directory of pairs")
+    store, pairs_manifest = Store(config.output), read_pairs(config)
     identity = job_identity(config, pairs_manifest)
     total = sum(shard.rows for shard in pairs_manifest.shards)
-    unit_rows = config.execution.unit_rows or default_unit_rows(total, config.execution)
-    done = claim_output(store, "label", identity, unit_rows=unit_rows)
-    if done:
-        return summarize(config, read_manifest(store), skipped=True)
-    crash_point("after-identity")
+    done = claim_output(store, "label", identity, unit_rows=chosen_unit_rows(total, config.execution))
     units = plan_units(pairs_manifest.shards, read_identity(store)["unit_rows"])
-    started = time.perf_counter()
     finished = finished_units(store)
     pending = [unit for unit in units if unit.name not in finished]
+    if done:
+        if pending:
+            raise UserError(
+                f"{store.url} has a manifest and yet no receipt of {len(pending)} of {len(units)} units (first: "
+                f"{pending[0].name}): receipts were removed; remove manifest.json too, and they are scored again"
+            )
+        return summarize(config, read_manifest(store), skipped=True)
+    crash_point("after-identity")
+    require_exclusive_create(store)
+    started = time.perf_counter()
     if pending:
         run_units(config, identity, pending, total, stages)
     seconds = time.perf_counter() - started
@@ -119,25 +119,6 @@ def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
     if config.execution.report:
         summary |= report_or_warn(lambda: report(config), "label.py … --report")
     return summary
-
-
-def job_identity(config: LabelConfig, pairs_manifest: Manifest) -> dict[str, Any]:
-    """What the labels depend on: the scorer (weights, tokens, template, arithmetic) and the pairs, by content."""
-    chosen = config.identity
-    scorer = scorer_identity(chosen.teacher, chosen.precision, **reranker_overrides(config))
-    return {"scorer": scorer, "pairs": pairs_manifest.content_hash}
-
-
-def reranker_overrides(config: LabelConfig) -> dict[str, Any]:
-    """Choices of the job that replace those of the teacher's reranker.json."""
-    chosen = {"max_length": config.identity.max_length, "truncation": config.identity.truncation}
-    return {name: value for name, value in chosen.items() if value is not None}
-
-
-def default_unit_rows(total: int, execution: LabelExecution) -> int:
-    """Units big enough to keep an actor busy for a while, small enough that none stands idle at the end."""
-    actors = execution.max_actors or execution.actors
-    return max(SMALLEST_UNIT_ROWS, min(UNIT_ROWS, -(-total // (actors * UNITS_PER_ACTOR))))
 
 
 def run_units(config: LabelConfig, identity: dict[str, Any], pending: list[Unit], total: int, stages: Stages) -> None:

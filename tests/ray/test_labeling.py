@@ -10,7 +10,8 @@ import pytest
 
 from inranker.errors import UserError
 from inranker.labeling.config import LabelConfig, LabelExecution, LabelIdentity
-from inranker.labeling.factory import UnitAttempts, default_unit_rows, label
+from inranker.labeling.factory import UnitAttempts, label
+from inranker.labeling.job import default_unit_rows
 from inranker.labeling.read import read_labelled_pairs, read_labels
 from inranker.labeling.verify import verify
 from inranker.manifest import read_manifest
@@ -158,6 +159,29 @@ def test_memory_is_refused_because_workers_do_not_share_it(pairs: Path, teacher:
     config = LabelConfig(LabelIdentity(str(pairs), str(teacher)), "memory://labels", LabelExecution(progress=False))
     with pytest.raises(UserError, match="workers do not see the output"):
         label(config)
+
+
+def test_a_store_that_lets_two_creators_win_is_refused(
+    pairs: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(store: Store, name: str, data: bytes) -> bool:
+        store.write(name, data)
+        return True
+
+    monkeypatch.setattr(Store, "put_if_absent", create)
+    with pytest.raises(UserError, match="let 9 of 9 creators of one object win"):
+        label(job(pairs, teacher, tmp_path / "out"))
+    assert Store(str(tmp_path / "out")).list("") == ["identity.json"]
+
+
+def test_a_finished_job_whose_receipts_were_removed_says_so(
+    labels: Path, pairs: Path, teacher: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(labels, output)
+    next((output / "receipts").iterdir()).unlink()
+    with pytest.raises(UserError, match="no receipt of 1 of 8 units"):
+        label(job(pairs, teacher, output))
 
 
 def test_a_unit_that_starts_too_often_ends_the_job_by_name() -> None:
