@@ -69,7 +69,8 @@ def claim_output(store: Store, stage: str, identity: Any, **stored: Any) -> bool
         UserError: the directory was made under another identity (with the fields that differ), or holds other files.
     """
     claim = {"stage": stage, "fingerprint": fingerprint(identity), "identity": plain(identity), **stored}
-    if not store.exists(IDENTITY) and (strangers := store.list("")):
+    # Listed again: another start of the same job may have claimed it since.
+    if not store.exists(IDENTITY) and (strangers := store.list("")) and IDENTITY not in strangers:
         raise UserError(
             f"output {store.url} is not empty and has no {IDENTITY} (it holds {strangers[0]}); name another directory"
         )

@@ -98,7 +98,9 @@ class Store:
         except FileNotFoundError:
             return []
         start = len(self.root.rstrip("/")) + 1
-        return sorted(name[start:] for name in found)
+        names = (name[start:] for name in found)
+        # A creator that was killed on disk leaves a temporary file, which is nobody's object.
+        return sorted(name for name in names if not (self.is_local and name.rpartition("/")[2].startswith(".")))
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Create an object unless there is one; True when the object there is ours.

@@ -67,6 +67,25 @@ def test_somebody_elses_directory_is_refused(store: Store) -> None:
     assert store.list("") == ["thesis.txt"]
 
 
+def test_two_starts_of_one_job_on_an_empty_output_do_not_take_each_other_for_strangers(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = store.exists
+
+    def late(name: str) -> bool:
+        """The other start claims the output between this one's looking and its listing."""
+        found = looked(name)
+        monkeypatch.setattr(store, "exists", looked)
+        claim_output(store, "mine", {"a": 1})
+        return found
+
+    monkeypatch.setattr(store, "exists", late)
+    assert not claim_output(store, "mine", {"a": 1})
+    monkeypatch.setattr(store, "exists", lambda name: False)
+    with pytest.raises(UserError, match="another identity"):
+        claim_output(store, "mine", {"a": 2})
+
+
 def test_a_changed_or_missing_shard_is_found(store: Store) -> None:
     manifest = finish(store, {"seed": 1})
     verify_shards(store, manifest)

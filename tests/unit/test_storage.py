@@ -69,6 +69,22 @@ def test_a_failed_local_create_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     assert store.list("") == []
 
 
+def test_what_a_killed_creator_leaves_is_no_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(source: object, target: object) -> None:
+        raise SystemExit("killed between writing and linking")
+
+    store = Store(str(tmp_path / "s"))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", killed)
+        patched.setattr(Path, "unlink", lambda self, missing_ok: None)
+        with pytest.raises(SystemExit):
+            store.put_if_absent("identity.json", b"1")
+    assert list((tmp_path / "s").iterdir())  # the temporary file is there …
+    assert store.list("") == []  # … and is nobody's object
+    assert store.put_if_absent("identity.json", b"2")
+    assert store.list("") == ["identity.json"]
+
+
 def test_a_store_travels_to_other_processes(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.write("a", b"1")
