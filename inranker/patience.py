@@ -17,7 +17,9 @@ FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 8.0
 # What asking again will not change: the answer is about the object, the caller or the request.
 FINAL_ERRORS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-FINAL_NUMBERS = {errno.EINVAL, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG}
+FINAL_NUMBERS = {errno.EINVAL, errno.ENOSYS, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG}
+# s3fs gives these the number of an invalid request, but it was damaged on its way; the next will not be.
+DAMAGED_REQUESTS = {"BadDigest", "IncompleteBody"}
 
 
 def is_transient(error: BaseException) -> bool:
@@ -27,12 +29,19 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, TimeoutError | asyncio.TimeoutError | ConnectionError):
         return True
     if isinstance(error, OSError):
-        return error.errno not in FINAL_NUMBERS
+        return error.errno not in FINAL_NUMBERS or _s3_code(error) in DAMAGED_REQUESTS
     # botocore and aiohttp have exceptions of their own for a server that cannot be reached or stops in mid-answer.
     origins = {base.__module__.partition(".")[0] for base in type(error).__mro__}
     return (
         bool(origins & {"botocore", "aiobotocore", "aiohttp", "urllib3"}) and "Credential" not in type(error).__name__
     )
+
+
+def _s3_code(error: BaseException) -> str | None:
+    """The code of the S3 answer that an error was made from."""
+    answer = getattr(error.__cause__, "response", None) or {}
+    code: str | None = answer.get("Error", {}).get("Code")
+    return code
 
 
 def patiently(operation: Callable[[], Result], what: str, seconds: float = PATIENCE_SECONDS) -> Result:

@@ -6,8 +6,6 @@ import time
 import pytest
 
 from inranker.errors import UserError
-from inranker.patience import is_transient, patiently
-from inranker.probe import require_exclusive_create
 from inranker.storage import Store
 from tests.s3_server import SECRET_KEY, S3Server
 
@@ -75,27 +73,3 @@ def test_secrets_stay_out_of_errors(s3_server: S3Server) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         Store("s3://no-such-bucket-here/x").read("y")
     assert SECRET_KEY not in str(missing.value)
-
-
-def test_what_asking_again_may_change() -> None:
-    assert is_transient(ConnectionResetError()) and is_transient(OSError(5, "Input/output error"))
-    assert not is_transient(FileNotFoundError()) and not is_transient(OSError(28, "No space left on device"))
-    assert not is_transient(ValueError())
-
-
-def test_patience_ends() -> None:
-    calls = []
-
-    def down() -> None:
-        calls.append(1)
-        raise ConnectionError("down")
-
-    with pytest.raises(ConnectionError):
-        patiently(down, "store", seconds=1.0)
-    assert len(calls) > 2
-
-
-def test_the_server_passes_the_probe(s3_url: str) -> None:
-    store = Store(s3_url)
-    require_exclusive_create(store)
-    assert store.list("") == []
