@@ -86,6 +86,20 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_durably(path, data)
 
+    def replace(self, name: str, data: bytes) -> None:
+        """Write an object over an earlier one, tried once; for what is looked at and never relied on."""
+        if not self.is_local:
+            self.fs.pipe_file(self.key(name), data)
+            return
+        path = Path(self.key(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
     def delete(self, name: str) -> None:
         """Remove an object; one that is gone already is no error."""
         with contextlib.suppress(FileNotFoundError):

@@ -14,14 +14,17 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.util.metrics import Gauge
 
 from inranker.crashpoints import crash_point
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
+from inranker.labeling.audit import audit_figures, audit_settings, audit_units, merge, share_out
 from inranker.labeling.config import LabelConfig, LabelExecution
-from inranker.labeling.job import chosen_unit_rows, job_identity, read_pairs, reranker_overrides
-from inranker.labeling.progress import UnitProgress
+from inranker.labeling.job import chosen_unit_rows, failures, job_identity, read_pairs, reranker_overrides
+from inranker.labeling.progress import UnitProgress, to_store
 from inranker.labeling.read import pairs_location
+from inranker.labeling.reuse import build_index, indexed_sources, reuse_sources
 from inranker.labeling.scorer import LabelCommitter, PairScorer, PairTokenizer, once_per_process
 from inranker.manifest import (
     Manifest,
@@ -34,6 +37,7 @@ from inranker.probe import require_exclusive_create
 from inranker.raysession import cpu_environment, session_options
 from inranker.report.job import report_or_warn
 from inranker.report.label import report
+from inranker.rerankers.flops import teacher_flops
 from inranker.storage import Store
 from inranker.units import Receipt, Unit, finished_units, plan_units, read_receipt, total_counts, unit_to_json
 
@@ -42,6 +46,8 @@ COMMIT_CPUS = 0.25  # commits wait for storage, not for a core
 # Not a whole CPU: Ray fuses neighbours that ask for the same resources, and tokenising would move into the scoring
 # actor, where it cannot run ahead of it or on another node.
 TOKENISE_CPUS = 0.5
+GAUGES = ("pairs", "pairs_done", "units_done", "quarantined", "pairs_per_second", "tokens_per_second", "share_of_peak",
+          "eta_seconds", "cost")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,8 @@ def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
     """Score every pair with the teacher; a job that was interrupted goes on where its receipts end.
 
     Returns:
-        The summary: counts, pairs per second, and `failed` when too many pairs were quarantined.
+        The summary: counts, pairs per second, the audit, and `failed` with its `reasons` when too many pairs were
+        quarantined or the audit found other logits.
 
     Raises:
         UserError: pairs or teacher cannot be read, the output belongs to another job, or a unit is poison.
@@ -112,20 +119,28 @@ def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
     require_exclusive_create(store)
     started = time.perf_counter()
     if pending:
-        run_units(config, identity, pending, total, stages)
+        run_units(config, identity, units, pending, stages)
     seconds = time.perf_counter() - started
-    manifest = complete(config, store, identity, units, pairs_manifest.content_hash, seconds)
+    # Stages that stand in for the real ones have no logits to compare.
+    audit = run_audit(config, units) if stages == Stages() else None
+    manifest = complete(config, store, identity, units, pairs_manifest.content_hash, seconds, audit)
     summary = summarize(config, manifest, skipped=False)
     if config.execution.report:
         summary |= report_or_warn(lambda: report(config), "label.py … --report")
     return summary
 
 
-def run_units(config: LabelConfig, identity: dict[str, Any], pending: list[Unit], total: int, stages: Stages) -> None:
+def run_units(
+    config: LabelConfig, identity: dict[str, Any], units: list[Unit], pending: list[Unit], stages: Stages
+) -> None:
     """Stream units through the cluster until each has a receipt."""
+    flops = teacher_flops(config.identity.teacher) if config.execution.peak_tflops else None
     ray.init(**session_options())
-    graph = unit_graph(config, fingerprint(identity), pending, stages)
-    with UnitProgress(total, total - sum(unit.rows for unit in pending), config.execution.progress) as progress:
+    known = reuse_sources(config.execution.reuse, identity["scorer"])
+    reuse = build_index(Store(config.output), known) if known else None
+    graph = unit_graph(config, fingerprint(identity), pending, stages, reuse)
+    listeners = [to_store(Store(config.output)), RayGauges(config.output).tell]
+    with UnitProgress(units, pending, config.execution, flops, listeners) as progress:
         try:
             for committed in graph.iter_rows():
                 progress.advance(committed)
@@ -133,8 +148,31 @@ def run_units(config: LabelConfig, identity: dict[str, Any], pending: list[Unit]
             raise _as_user_error(error) or error from error
 
 
-def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit], stages: Stages) -> ray.data.Dataset:
-    """The data flow of a label job, lazily; one row per unit all the way."""
+class RayGauges:
+    """Tells a job's figures to Ray, whose nodes serve them to Prometheus as `ray_inranker_label_pairs_per_second`, ….
+
+    Args:
+        output: tells the jobs of a cluster apart.
+    """
+
+    def __init__(self, output: str) -> None:
+        self.gauges = {
+            name: Gauge(f"inranker_label_{name}", f"{name.replace('_', ' ')} of a label job", ("output",))
+            for name in GAUGES
+        }
+        self.tags = {"output": output}
+
+    def tell(self, figures: dict[str, Any]) -> None:
+        """Set every gauge; what is not known keeps none."""
+        for name, gauge in self.gauges.items():
+            if figures[name] is not None:
+                gauge.set(figures[name], self.tags)
+
+
+def unit_graph(
+    config: LabelConfig, job_fingerprint: str, pending: list[Unit], stages: Stages, reuse: str | None = None
+) -> ray.data.Dataset:
+    """The data flow of a label job, lazily; one row per unit all the way. `reuse` names an index of earlier labels."""
     chosen, execution = config.identity, config.execution
     attempts = ray.remote(UnitAttempts).options(num_cpus=0).remote(execution.max_attempts)
     overrides = reranker_overrides(config)
@@ -153,6 +191,7 @@ def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit], s
             job_fingerprint,
             chosen.teacher,
             tuple(overrides.items()),
+            reuse,
         ),
         num_cpus=TOKENISE_CPUS,
         **one_unit,
@@ -179,6 +218,29 @@ def unit_graph(config: LabelConfig, job_fingerprint: str, pending: list[Unit], s
     )
 
 
+def run_audit(config: LabelConfig, units: list[Unit]) -> dict[str, Any] | None:
+    """Score some labels again, in processes in which no actor of the job ever was; what the manifest says of it.
+
+    Tasks, not actors: on a CPU they take over the idle processes of the tokenising tasks, which saves their start.
+    """
+    execution = config.execution
+    settings = audit_settings(config, sum(unit.rows for unit in units), cpu_threads(execution))
+    parts = share_out(units, settings.share, settings.seed, execution.actors)
+    if not parts:
+        return None
+    ray.init(**session_options())
+    task = ray.remote(audit_units).options(
+        num_cpus=execution.cpus_per_actor,
+        num_gpus=execution.gpus_per_actor or None,
+        max_retries=execution.max_attempts - 1,
+    )
+    try:
+        findings = merge(ray.get([task.remote(settings, part) for part in parts]))
+    except ray.exceptions.RayError as error:
+        raise _as_user_error(error) or error from error
+    return audit_figures(settings, findings)
+
+
 def cpu_threads(execution: LabelExecution) -> int:
     """Threads of each CPU actor when none are given: the machine's cores, shared."""
     return max(1, (os.cpu_count() or 1) // execution.actors)
@@ -191,6 +253,7 @@ def complete(
     units: list[Unit],
     pairs_hash: str,
     seconds: float,
+    audit: dict[str, Any] | None,
 ) -> Manifest:
     """Write the manifest of a job whose units are all done.
 
@@ -211,7 +274,9 @@ def complete(
         "duplicates": sum(receipt.figures.get("duplicates", 0) for receipt in receipts),
         "reused": sum(receipt.figures.get("reused", 0) for receipt in receipts),
         "last_start_seconds": round(seconds, 3),
+        "audit": audit,
     }
+    earlier = indexed_sources(store)
     crash_point("before-manifest")
     manifest = write_manifest(
         store,
@@ -222,6 +287,7 @@ def complete(
             inputs={
                 "pairs": {**pairs_location(config.output, config.identity.pairs), "content_hash": pairs_hash},
                 "teacher": {"path": config.identity.teacher, "scorer": fingerprint(identity["scorer"])},
+                **({"reuse": {"labels": earlier}} if earlier else {}),
             },
             shards=[receipt.data for receipt in receipts],
             counts={"pairs": counts["rows"], "labelled": counts["done"], "quarantined": counts["quarantined"]},
@@ -234,7 +300,7 @@ def complete(
 
 def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[str, Any]:
     """What a label job reports."""
-    counts, allowed = manifest.counts, config.execution.max_quarantined
+    counts, reasons = manifest.counts, failures(config, manifest)
     seconds = manifest.figures["scoring_seconds"]
     scored = counts["labelled"] - manifest.figures.get("duplicates", 0) - manifest.figures.get("reused", 0)
     return {
@@ -247,7 +313,9 @@ def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[st
         "duplicates": manifest.figures.get("duplicates", 0),
         "reused": manifest.figures.get("reused", 0),
         "pairs_per_scoring_second": round(scored / seconds, 1) if seconds else None,
-        "failed": counts["quarantined"] > allowed * counts["pairs"],
+        "audit": manifest.figures.get("audit"),
+        "failed": bool(reasons),
+        "reasons": reasons,
     }
 
 

@@ -71,7 +71,7 @@ def plan(config: LabelConfig) -> dict[str, Any]:
     scale = pairs_left / sample.pairs if sample.pairs else 0.0
     to_score = round(scale * (sample.pairs - sample.unusable - sample.duplicates))
     mean, square = (float(np.mean(sample.lengths_N**power)) if len(sample.lengths_N) else 0.0 for power in (1, 2))
-    flops = teacher_flops(config.identity.teacher, to_score, to_score * mean, to_score * square)
+    flops = teacher_flops(config.identity.teacher)(to_score, to_score * mean, to_score * square)
     rate, origin = actor_rate(config, store, sorted(finished), mean, flops / to_score if to_score else 0.0)
     summary = {
         "stage": "label",

@@ -160,7 +160,9 @@ class LabelCommitter:
         }
         stamped = {**figures, "finished_at": round(time.time(), 3)}
         commit(self.store, unit, Receipt(unit.name, self.fingerprint, unit.rows, data, quarantine, stamped))
-        return _one_row(unit=unit.name, rows=unit.rows, quarantined=unusable.num_rows, **figures)
+        lengths_S = _buffer(work, "n_tokens", np.int32).astype(np.int64)
+        told = {"scored": len(lengths_S), "squares": int((lengths_S**2).sum()), **figures}
+        return _one_row(unit=unit.name, rows=unit.rows, quarantined=unusable.num_rows, **told)
 
 
 def _scored(work: pa.Table) -> np.ndarray:

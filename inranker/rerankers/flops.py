@@ -4,6 +4,8 @@ Padding, the tokens of an unused head and encoder states that nobody projects ar
 reckoned with these counts is of useful work.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,8 @@ def scoring_flops(shape: Any, architecture: str, pairs: float, tokens: float, sq
         raise UserError(f"operations of a {type(shape).__name__} are not known: {error}") from error
 
 
-def teacher_flops(name: str | Path, pairs: float, tokens: float, squares: float) -> float:
-    """`scoring_flops` of a checkpoint; reads its config alone.
+def teacher_flops(name: str | Path) -> Callable[[float, float, float], float]:
+    """(pairs, tokens, squared lengths) -> `scoring_flops` of a checkpoint; reads its config alone.
 
     Raises:
         UserError: no such checkpoint, or its config does not say the shape.
@@ -42,8 +44,9 @@ def teacher_flops(name: str | Path, pairs: float, tokens: float, squares: float)
     from transformers import AutoConfig
 
     path = local_path(name)
-    shape = AutoConfig.from_pretrained(path)
-    return scoring_flops(shape, load_contract(path).architecture, pairs, tokens, squares)
+    count = partial(scoring_flops, AutoConfig.from_pretrained(path), load_contract(path).architecture)
+    count(1, 1, 1)
+    return count
 
 
 def t5_flops(shape: Any, pairs: float, tokens: float, squares: float) -> float:

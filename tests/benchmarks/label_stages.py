@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from inranker.labeling.dedupe import ANSWER, share_answers
 from inranker.labeling.factory import Stages
 from inranker.labeling.rows import QUARANTINE_SCHEMA, to_parquet
 from inranker.labeling.scorer import PairScorer, PairTokenizer, _buffer, _one_row
@@ -68,14 +69,13 @@ class NullTokenizer:
     def __call__(self, work: pa.Table) -> pa.Table:
         _await_start()
         unit = unit_from_json(work["unit"][0].as_py())
-        ids = {
-            "row": np.arange(unit.start, unit.stop, dtype=np.int32),
-            "query_id": ["q"] * unit.rows,
-            "passage_id": ["p"] * unit.rows,
-        }
+        rows = np.arange(unit.start, unit.stop, dtype=np.int32)
+        ids = pa.table({"row": rows, "query_id": ["q"] * unit.rows, "passage_id": ["p"] * unit.rows})
+        each = np.arange(unit.rows)
+        ids, _ = share_answers(ids, each, each, np.zeros(unit.rows, bool), np.zeros(0, ANSWER))
         return _one_row(
             unit=work["unit"][0].as_py(),
-            ids=to_parquet(pa.table(ids)),
+            ids=to_parquet(ids),
             quarantine=to_parquet(QUARANTINE_SCHEMA.empty_table()),
             token_ids=np.ones(unit.rows, np.int32).tobytes(),
             offsets=np.arange(unit.rows + 1, dtype=np.int64).tobytes(),

@@ -33,6 +33,12 @@ def test_objects_come_back_and_are_listed(store: Store) -> None:
         store.read("e")
 
 
+def test_an_object_to_look_at_is_replaced_whole(store: Store) -> None:
+    store.replace("progress.json", b"1")
+    store.replace("progress.json", b"22")
+    assert (store.read("progress.json"), store.list("")) == (b"22", ["progress.json"])
+
+
 def test_one_of_many_racing_creators_wins(store: Store) -> None:
     start = threading.Barrier(16)
     won: list[int] = []

@@ -55,7 +55,7 @@ def test_everything_is_counted(config: LabelConfig, rows: list[dict[str, object]
     assert (found["units"], found["shards"], found["pairs"], found["pairs_left"]) == (4, 2, 200, 200)
     assert (found["duplicates"], found["unusable"], found["pairs_to_score"]) == (3, 1, 196) == (3, 1, len(lengths))
     assert found["tokens"] == lengths.sum() and found["sample"] == {"pairs": 200, "tokenised": 196, "whole": True}
-    assert found["flops"] == pytest.approx(teacher_flops(teacher, 196, lengths.sum(), (lengths**2).sum()))
+    assert found["flops"] == pytest.approx(teacher_flops(teacher)(196, lengths.sum(), (lengths**2).sum()))
     assert (found["hours"], found["cost"], found["rate_from"]) == (None, None, None)
     assert "--pairs_per_second" in found["table"]
 
