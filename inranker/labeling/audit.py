@@ -14,6 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from inranker.crashpoints import crash_point
+from inranker.fingerprint import plain
+from inranker.labeling.config import LabelConfig
+from inranker.labeling.job import reranker_overrides
 from inranker.labeling.rows import from_parquet, read_unit
 from inranker.manifest import read_shard
 from inranker.rerankers import load_reranker
@@ -22,14 +25,17 @@ from inranker.units import Unit, read_receipt
 
 PAIRS_AT_LEAST = 64  # of a small job, whose share would be no pair at all
 BLOCK = 8  # neighbours, which mostly are candidates of one query: their order can be compared
-# Largest |difference of a logit| between two batch layouts. Seen: 1e-5 in float32; bfloat16 keeps 8 bits of a logit.
-THRESHOLDS = {"float32": 1e-3, "bfloat16": 0.5}
 
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """What an auditing process needs to know. `share` is that of the pairs to audit, `overrides` as for the scorer."""
+    """What an auditing process needs to know.
 
+    `job` is the job's fingerprint (another teacher at the same path is another one), `share` that of the pairs to
+    audit, `overrides` as for the scorer.
+    """
+
+    job: str
     pairs: str
     output: str
     teacher: str
@@ -59,6 +65,30 @@ class Findings:
     orders_compared: int = 0
     rank_flips: int = 0
     worst: str | None = None
+
+
+def audit_settings(config: LabelConfig, job: str, total: int, threads: int) -> AuditSettings:
+    """The audit of the label job of this fingerprint over `total` pairs; `threads` are those of a CPU process."""
+    chosen, execution = config.identity, config.execution
+    on_gpu = execution.gpus_per_actor > 0
+    return AuditSettings(
+        job=job,
+        pairs=chosen.pairs,
+        output=config.output,
+        teacher=chosen.teacher,
+        precision=chosen.precision,
+        device="cuda" if on_gpu else "cpu",
+        threads=None if on_gpu else execution.threads or threads,
+        token_budget=execution.token_budget,
+        overrides=tuple(reranker_overrides(config).items()),
+        share=effective_share(execution.audit_share, total),
+        seed=execution.audit_seed,
+    )
+
+
+def audit_figures(settings: AuditSettings, findings: Findings) -> dict[str, Any]:
+    """What the manifest says of an audit."""
+    return {"share": settings.share, "seed": settings.seed, **plain(findings)}
 
 
 def effective_share(share: float, total: int) -> float:

@@ -48,6 +48,16 @@ class LabelExecution:
     """Starts of one unit before the job ends with its name (a pair that kills its process is found this way)."""
     max_quarantined: float = 0.001
     """Share of pairs that may be quarantined before the job counts as failed."""
+    reuse: list[str] = field(default_factory=list)
+    """Directories or URLs of finished labels of the same scorer: pairs whose texts they hold are not scored again."""
+    audit_share: float = 0.001
+    """Share of pairs that are scored again, by another process and in other batches, when all are done (of a small
+    job 64 pairs); 0 leaves the audit out."""
+    audit_seed: int = 0
+    """Seed of the draw of audited pairs."""
+    audit_threshold: float | None = None
+    """Largest difference of a logit in the audit before the job counts as failed; null: 0.001 in float32, 0.5 in
+    bfloat16."""
     progress: bool = True
     """Show a progress bar with pairs/s and ETA."""
     report: bool = True

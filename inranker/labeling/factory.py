@@ -122,7 +122,7 @@ def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
         run_units(config, identity, units, pending, stages)
     seconds = time.perf_counter() - started
     # Stages that stand in for the real ones have no logits to compare.
-    audit = run_audit(config, units) if stages == Stages() else None
+    audit = run_audit(config, fingerprint(identity), units) if stages == Stages() else None
     manifest = complete(config, store, identity, units, pairs_manifest.content_hash, seconds, audit)
     summary = summarize(config, manifest, skipped=False)
     if config.execution.report:
@@ -218,13 +218,13 @@ def unit_graph(
     )
 
 
-def run_audit(config: LabelConfig, units: list[Unit]) -> dict[str, Any] | None:
+def run_audit(config: LabelConfig, job_fingerprint: str, units: list[Unit]) -> dict[str, Any] | None:
     """Score some labels again, in processes in which no actor of the job ever was; what the manifest says of it.
 
     Tasks, not actors: on a CPU they take over the idle processes of the tokenising tasks, which saves their start.
     """
     execution = config.execution
-    settings = audit_settings(config, sum(unit.rows for unit in units), cpu_threads(execution))
+    settings = audit_settings(config, job_fingerprint, sum(unit.rows for unit in units), cpu_threads(execution))
     parts = share_out(units, settings.share, settings.seed, execution.actors)
     if not parts:
         return None

@@ -21,8 +21,8 @@ LABEL_SCHEMA = pa.schema(
         pa.field("passage_id", pa.string(), nullable=False),
         pa.field("false_logit", pa.float32(), nullable=False),
         pa.field("true_logit", pa.float32(), nullable=False),
-        pa.field("n_tokens", pa.int32(), nullable=False),
-        pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("n_tokens", pa.int32()),  # null in imported labels, whose scorer did not say
+        pa.field("truncated", pa.bool_()),
     ]
 )
 QUARANTINE_SCHEMA = pa.schema(
@@ -89,15 +89,15 @@ def quarantine_table(rejected: pa.Table, reasons: list[str]) -> pa.Table:
 
 
 def label_table(
-    ids: pa.Table, logits_N2: np.ndarray, n_tokens_N: np.ndarray, truncated_N: np.ndarray
+    ids: pa.Table, logits_N2: np.ndarray, n_tokens_N: np.ndarray | None, truncated_N: np.ndarray | None
 ) -> tuple[pa.Table, pa.Table]:
     """Label rows of the scored pairs, and the quarantine of those whose logits are not finite.
 
     Args:
         ids: columns row, query_id, passage_id; N rows.
         logits_N2: float32, order false, true.
-        n_tokens_N: tokens after truncation.
-        truncated_N: whether text was cut.
+        n_tokens_N: tokens after truncation; None where nobody knows.
+        truncated_N: whether text was cut; None where nobody knows.
     """
     finite_N = np.isfinite(logits_N2).all(axis=1)
     columns = {
@@ -106,8 +106,8 @@ def label_table(
         "passage_id": ids["passage_id"],
         "false_logit": pa.array(logits_N2[:, 0].astype(np.float32)),
         "true_logit": pa.array(logits_N2[:, 1].astype(np.float32)),
-        "n_tokens": pa.array(n_tokens_N.astype(np.int32)),
-        "truncated": pa.array(truncated_N.astype(bool)),
+        "n_tokens": pa.nulls(ids.num_rows) if n_tokens_N is None else pa.array(n_tokens_N.astype(np.int32)),
+        "truncated": pa.nulls(ids.num_rows) if truncated_N is None else pa.array(truncated_N.astype(bool)),
     }
     table = pa.table(columns, schema=LABEL_SCHEMA)
     rejected = table.filter(pa.array(~finite_N))

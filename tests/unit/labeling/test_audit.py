@@ -44,7 +44,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory, pairs: Path, teacher: Path
     config = label_job(pairs, teacher, tmp_path_factory.mktemp("audited") / "out")
     label_here(config)
     units = plan_units(read_manifest(str(pairs)).shards, 50)
-    place = (str(pairs), config.output, str(teacher), "float32", "cpu", 1, None)
+    place = ("job", str(pairs), config.output, str(teacher), "float32", "cpu", 1, None)
     return AuditSettings(*place, overrides=(), share=effective_share(0.001, 300), seed=3), units
 
 
