@@ -6,6 +6,7 @@ exactly one creator wins.
 """
 
 import contextlib
+import errno
 import os
 import threading
 import uuid
@@ -78,7 +79,11 @@ class Store:
         return self.fs.open(self.key(name), "rb")
 
     def write(self, name: str, data: bytes) -> None:
-        """Write an object under a name that nobody else writes; on disk it is durable on return."""
+        """Write an object under a name that nobody else writes; on disk it is durable on return.
+
+        Raises:
+            UserError: the disk is full.
+        """
         if not self.is_local:
             self._patiently(lambda: self.fs.pipe_file(self.key(name), data), name)
             return
@@ -154,10 +159,23 @@ class Store:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a file whole or not at all.
+
+    Raises:
+        UserError: the disk or the user's share of it is full.
+    """
+    try:
+        with open(path, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"no space left at {path.parent}; free some and start again: what is finished is kept"
+            ) from error
+        raise
 
 
 def _link_if_absent(path: Path, data: bytes) -> bool:

@@ -70,9 +70,10 @@ def test_a_failed_local_create_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "fsync", broken)
     store = Store(str(tmp_path / "s"))
-    with pytest.raises(OSError, match="No space"):
-        store.put_if_absent("receipt", b"1")
-    assert store.list("") == []
+    for write in (store.put_if_absent, store.write):
+        with pytest.raises(UserError, match=r"no space left at .* free some"):
+            write("receipt", b"1")
+    assert [path for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
 
 
 def test_what_a_killed_creator_leaves_is_no_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

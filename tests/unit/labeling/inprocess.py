@@ -15,7 +15,7 @@ from inranker.storage import Store
 from inranker.units import plan_units, read_receipt, total_counts, unit_to_json
 
 
-def label_job(pairs: Path, teacher: Path, output: Path, **execution: Any) -> LabelConfig:
+def label_job(pairs: Path, teacher: Path, output: Path | str, **execution: Any) -> LabelConfig:
     """The config of a small job."""
     chosen = {"unit_rows": 50, "progress": False, "threads": 1, **execution}
     return LabelConfig(LabelIdentity(str(pairs), str(teacher)), str(output), LabelExecution(**chosen))
