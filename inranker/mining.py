@@ -19,7 +19,7 @@ from inranker.corpora.texts import PassageTexts
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
-from inranker.retrieval import open_retriever, retriever_identity
+from inranker.retrieval import Bm25Options, open_retriever, retriever_identity
 from inranker.retrieval.sampling import Draw, stable_hash
 from inranker.storage import Store
 from inranker.types import Query
@@ -45,7 +45,10 @@ class MineIdentity:
     language: str | None = None
     """Language of the collection (ISO 639-1 code), which picks the analyser; null: what the collection says."""
     retriever: str = "bm25s"
-    """First stage that finds candidates."""
+    """First stage that finds candidates: bm25s; lucene or lucene:INDEX, a directory or a prebuilt name; run:FILE, a
+    TREC run; or several in turn, as in bm25s+run:FILE."""
+    bm25: Bm25Options = field(default_factory=Bm25Options)
+    """How a BM25 first stage weighs terms and makes them."""
     depth: int = 1000
     """Candidates of a query: the best so many passages of the first stage."""
     negatives_per_positive: int = 9
@@ -135,13 +138,13 @@ def _require_sensible(chosen: MineIdentity) -> None:
 
 def _fingerprinted(chosen: MineIdentity, collection: Collection) -> dict[str, Any]:
     """The identity with the collection by its content instead of its path."""
-    fields = {name: value for name, value in plain(chosen).items() if name not in ("collection", "language")}
+    fields = {name: value for name, value in plain(chosen).items() if name not in ("collection", "language", "bm25")}
     return {
         **fields,
         "collection": collection.name,
         "content_hash": collection.content_hash(chosen.split),
         "language": collection.language,
-        "retriever": retriever_identity(chosen.retriever, collection.language),
+        "retriever": retriever_identity(chosen.retriever, collection.language, chosen.bm25),
     }
 
 
@@ -176,7 +179,7 @@ def _choose_queries(collection: Collection, positives: dict[str, list[str]], cho
 def _draw(collection: Collection, queries: list[Query], positives: dict[str, list[str]], config: MineConfig) -> Draw:
     """Search for every query, a batch at a time, and draw its pairs; rankings are dropped as soon as they are drawn."""
     chosen, how = config.identity, config.execution
-    retriever = open_retriever(collection, chosen.retriever, cache=how.cache)
+    retriever = open_retriever(collection, chosen.retriever, cache=how.cache, options=chosen.bm25)
     draw = Draw(chosen.seed)
     with _bar(config, len(queries), "mine", "query") as bar:
         for start in range(0, len(queries), how.batch_queries):

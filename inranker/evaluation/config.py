@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from inranker.evaluation.measures import DEFAULT_MEASURES
+from inranker.retrieval.options import Bm25Options
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -28,7 +29,10 @@ class EvaluateIdentity:
     """Passages a query that the first stage retrieves; those below `depth` follow in first-stage order, so that R@1000
     means something at any depth. Never fewer than `depth`."""
     retriever: str = "bm25s"
-    """First stage: bm25s, or lucene with that extra installed."""
+    """First stage: bm25s; lucene (with that extra installed) or lucene:INDEX, a directory or a prebuilt name; run:FILE,
+    a TREC run; or several in turn, as in bm25s+run:FILE."""
+    bm25: Bm25Options = field(default_factory=Bm25Options)
+    """How a BM25 first stage weighs terms and makes them."""
     language: str | None = None
     """ISO 639-1 code of the analyser; null: the collection's own."""
     run: str | None = None

@@ -14,7 +14,7 @@ from inranker.evaluation.summary import Measured, figures
 from inranker.evaluation.systems import System, identities, parse_systems, score_system
 from inranker.fingerprint import fingerprint, plain, sha256_bytes, sha256_file
 from inranker.manifest import claim_output
-from inranker.retrieval import RETRIEVERS, Run, read_run, retrieve
+from inranker.retrieval import Run, parse_retriever, read_run, retrieve, retriever_identity
 from inranker.retrieval.runs import strictly_decreasing
 from inranker.storage import Store
 from inranker.types import Query
@@ -77,7 +77,8 @@ def job_identity(config: EvaluateConfig, systems: list[System], collection: Coll
     """What is fingerprinted: the config's identity with what it names by path replaced by what is there."""
     chosen = config.identity
     return {
-        **plain(chosen),
+        **{name: value for name, value in plain(chosen).items() if name != "bm25"},
+        "retriever": retriever_identity(chosen.retriever, chosen.language or collection.language, chosen.bm25),
         "collection": {"name": collection.name, "sha256": collection.content_hash(chosen.split)},
         "language": chosen.language or collection.language,
         "run": sha256_file(chosen.run) if chosen.run else None,
@@ -91,8 +92,7 @@ def _check(chosen: EvaluateIdentity, systems: list[System]) -> None:
         value = getattr(chosen, field)
         if value is not None and value < minimum:
             raise UserError(f"{field} is {value}; it must be {minimum} or more")
-    if chosen.retriever not in RETRIEVERS:
-        raise UserError(f"retriever {chosen.retriever!r} is unknown; known are {', '.join(RETRIEVERS)}")
+    parse_retriever(chosen.retriever)
     rerankers = [system.name for system in systems if system.path]
     if chosen.teacher is not None and chosen.teacher not in rerankers:
         raise UserError(f"teacher {chosen.teacher!r} is no reranker of `systems` ({', '.join(rerankers) or 'none'})")
@@ -124,7 +124,7 @@ def _read_first_stage(chosen: EvaluateIdentity, collection: Collection, queries:
 def _retrieve(config: EvaluateConfig, collection: Collection, queries: list[Query]) -> Run:
     chosen = config.identity
     depth = max(chosen.depth, chosen.retrieve)
-    return retrieve(collection, queries, depth, chosen.retriever, chosen.language, config.execution.cache)
+    return retrieve(collection, queries, depth, chosen.retriever, chosen.language, config.execution.cache, chosen.bm25)
 
 
 def _measure(

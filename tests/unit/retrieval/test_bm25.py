@@ -16,7 +16,8 @@ from inranker.corpora import open_collection
 from inranker.errors import UserError
 from inranker.retrieval import open_retriever, retrieve, retriever_identity
 from inranker.retrieval.analysis import analyser
-from inranker.retrieval.bm25 import K1, B, build, load, load_or_build
+from inranker.retrieval.bm25 import DEFAULTS, build, load, load_or_build
+from inranker.retrieval.options import Bm25Options
 from inranker.types import Passage, Query
 from tests.unit.beir_folder import many_passages, write_beir
 
@@ -26,7 +27,9 @@ QUERIES = [
 ]
 
 
-def score_by_hand(query: str, passages: list[Passage]) -> dict[str, float]:
+def score_by_hand(
+    query: str, passages: list[Passage], k1: float = DEFAULTS.k1, b: float = DEFAULTS.b
+) -> dict[str, float]:
     """BM25 as Lucene defines it, term by term."""
     terms = analyser("en").terms
     documents = {passage.passage_id: Counter(terms(passage.contents)) for passage in passages}
@@ -37,16 +40,17 @@ def score_by_hand(query: str, passages: list[Passage]) -> dict[str, float]:
         idf = math.log(1 + (len(documents) - holders + 0.5) / (holders + 0.5))
         for name, document in documents.items():
             if count := document[term]:
-                saturated = count / (count + K1 * (1 - B + B * document.total() / mean))
+                saturated = count / (count + k1 * (1 - b + b * document.total() / mean))
                 scores[name] = scores.get(name, 0.0) + idf * saturated
     return scores
 
 
-def test_scores_are_lucenes_bm25() -> None:
+@pytest.mark.parametrize(("k1", "b"), [(0.9, 0.4), (1.5, 0.75)])
+def test_scores_are_lucenes_bm25(k1: float, b: float) -> None:
     passages = [*PASSAGES, Passage("long", "alpha " * 9 + "bravo charlie delta " * 30), Passage("title", "x", "Kilo")]
-    run = build(passages, analyser("en")).search(QUERIES, 1000)
+    run = build(passages, analyser("en"), Bm25Options(k1, b)).search(QUERIES, 1000)
     for query in QUERIES:
-        expected = score_by_hand(query.text, passages)
+        expected = score_by_hand(query.text, passages, k1, b)
         assert {document.passage_id for document in run[query.query_id]} == set(expected)
         for document in run[query.query_id]:
             assert document.score == pytest.approx(expected[document.passage_id], rel=1e-5)
@@ -130,7 +134,7 @@ def test_corpus_without_words_is_one_sentence(tmp_path: Path) -> None:
 
 KILLED_BUILD = """
 import os, signal, sys
-from inranker.retrieval import bm25
+from inranker.retrieval import bm25, index_cache
 from inranker.retrieval.analysis import analyser
 from inranker.types import Passage
 def passages():
@@ -139,7 +143,7 @@ def passages():
         os.kill(os.getpid(), signal.SIGKILL)
 def flush(directory):
     os.kill(os.getpid(), signal.SIGKILL)
-bm25._flush = flush
+index_cache._flush = flush
 bm25.load_or_build(passages, "hash", analyser("en"), sys.argv[1])
 """
 
