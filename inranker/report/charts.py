@@ -82,7 +82,7 @@ class Row:
 
 def histogram_rows(title: str, axis: Axis, rows: Sequence[Row], caption: str) -> Html:
     """Histograms under each other on one axis; each is as high as its own fullest bin, and says how many it counts."""
-    height, gap = 46 if len(rows) > 1 else 120, 18
+    height, gap = 46 if len(rows) > 1 else 120, 22
     bottom = TOP + len(rows) * (height + gap)
     left = 10
     scale = (WIDTH - left - RIGHT) / max(1, len(rows[0].counts) if rows else 1)
@@ -91,7 +91,7 @@ def histogram_rows(title: str, axis: Axis, rows: Sequence[Row], caption: str) ->
         base = TOP + (place + 1) * (height + gap)
         total, most = sum(row.counts), max(row.counts, default=0)
         parts.append(
-            f'<text class="strong" x="{left}" y="{base - height - 5}">{escape(row.name)} · {number(total)}</text>'
+            f'<text class="strong" x="{left}" y="{base - height - 6}">{escape(row.name)} · {number(total)}</text>'
             f'<line class="axis" x1="{left}" y1="{base}" x2="{WIDTH - RIGHT}" y2="{base}"/>'
         )
         edges = [axis.low + (axis.high - axis.low) * bin_ / len(row.counts) for bin_ in range(len(row.counts) + 1)]

@@ -22,11 +22,13 @@ from inranker.report.page import (
     charts,
     details,
     duration,
+    finding,
+    findings,
     number,
     page,
     paragraph,
-    passage_text,
     share,
+    shorten,
     table,
     tiles,
 )
@@ -199,26 +201,23 @@ def over_rank(figures: LabelFigures, low: float, high: float) -> list[Html]:
 
 def surprises(figures: LabelFigures) -> list[Html]:
     """The positives the teacher doubts most and the negatives it loves most, with their texts."""
-    columns = ("margin", "P(true)", "rank", "query", "passage", "ids")
-    body = []
-    for caption, extremes in (
-        ("Positives with the lowest margins: wrong judgments, or what the teacher cannot see", figures.doubted),
-        ("Negatives with the highest margins: unjudged relevant passages, or what fools the teacher", figures.loved),
+    parts = []
+    for title, extremes in (
+        ("Positives the teacher doubts: wrong judgments, or what it cannot see", figures.doubted),
+        ("Negatives it loves: relevant but unjudged, or what fools it", figures.loved),
     ):
-        rows = [
-            (
-                item["margin"],
-                float(1 / (1 + np.exp(-np.clip(item["margin"], -80, 80)))),
-                item["rank"] if item["rank"] is not None else "–",
-                passage_text(item["query"]),
-                passage_text(item["passage"]),
-                passage_text(f"{item['query_id']}\n{item['passage_id']}"),
-            )
-            for _, item in extremes.best()
-        ]
-        if rows:
-            body.append(table(columns, rows, f"{caption} ({len(rows)} shown)"))
-    return body
+        items = [item for _, item in extremes.best()]
+        if items:
+            found = [finding(_figures(item), item["query"], item["passage"]) for item in items]
+            parts.append(findings(f"{title} ({len(items)})", found))
+    return parts
+
+
+def _figures(item: dict[str, Any]) -> str:
+    true = float(1 / (1 + np.exp(-np.clip(item["margin"], -80, 80))))
+    rank = f"rank {number(item['rank'])}" if item["rank"] is not None else "not retrieved"
+    ids = f"{shorten(item['query_id'], 80)} / {shorten(item['passage_id'], 80)}"
+    return f"margin {number(item['margin'])} · P(true) {number(true)} · {rank} · {ids}"
 
 
 def tokens(figures: LabelFigures) -> list[Html]:

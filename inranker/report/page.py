@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_CHARACTERS = 1200  # of a text in a table; a page that shows a hundred passages must stay small
+MOST_CHARACTERS = 1200  # of a text; a page that shows a hundred passages must stay small
+OPENING = 180  # of a passage before it is unfolded
 
 
 class Html(str):
@@ -86,6 +87,24 @@ def _cell(value: Any) -> str:
         # Each cell chooses its own direction, so an Arabic passage or a stray override character stays in its box.
         return f'<td dir="auto">{escape(shorten(str(value)))}</td>'
     return f'<td class="figure">{number(value)}</td>'
+
+
+def finding(figures: str, query: str, passage: str) -> Html:
+    """A pair to look at: its figures, its query, and the beginning of its passage, the rest a tap away."""
+    passage = shorten(passage)
+    opening = passage[:OPENING]
+    text = f'<p dir="auto">{escape(passage)}</p>'
+    if len(passage) > OPENING:
+        text = f'<details><summary dir="auto">{escape(opening)}…</summary>{text}</details>'
+    return Html(
+        f'<p class="soft" dir="auto">{escape(figures)}</p><p class="query" dir="auto">{escape(query)}</p>{text}'
+    )
+
+
+def findings(title: str, items: Sequence[Html]) -> Html:
+    """A numbered list of findings under a heading of its own."""
+    rows = "".join(f"<li>{item}</li>" for item in items)
+    return Html(f'<h3>{escape(title)}</h3><ol class="findings">{rows}</ol>')
 
 
 def details(summary: str, *body: Html) -> Html:
@@ -175,16 +194,19 @@ th,td{text-align:left;padding:.375rem .75rem;border-top:1px solid var(--line);ve
 unicode-bidi:isolate}
 th{font-weight:600;white-space:nowrap}
 td.figure{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-td div{min-width:15rem;max-width:44rem;overflow-wrap:anywhere;white-space:pre-line}
+h3{font-size:1rem;margin:1.5rem 0 .5rem}
+.findings{padding-left:0;list-style:none;counter-reset:n;columns:2 26rem;column-gap:1rem;margin:0}
+.findings li{break-inside:avoid;border-top:1px solid var(--line);padding:.5rem 0;counter-increment:n}
+.findings p{margin:.125rem 0;unicode-bidi:isolate}
+.findings p,.findings summary{font-size:.875rem;overflow-wrap:anywhere}
+.findings summary{padding:0;unicode-bidi:isolate}
+.soft{color:var(--soft);font-variant-numeric:tabular-nums}
+.soft:before{content:counter(n) " · "}
+.findings .query{font-weight:600}
 td code,p code{font:.8125rem/1.4 ui-monospace,monospace;overflow-wrap:anywhere}
 summary{cursor:pointer;padding:.25rem 0;color:var(--soft);font-size:.9375rem}
 footer{margin-top:3rem;font-size:.8125rem}
 """
-
-
-def passage_text(text: str) -> Html:
-    """A passage or query in a table cell: wide enough to be read, its line breaks kept."""
-    return Html(f'<div dir="auto">{escape(shorten(text))}</div>')
 
 
 def code(text: Any) -> Html:

@@ -2,6 +2,7 @@
 
 from html.parser import HTMLParser
 
+ATTACK = '<script>document.title = "owned"</script><img src=x onerror="document.title=1">&lt;b&gt;\u202e'
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "background", "xlink:href"}
 
 

@@ -1,0 +1,64 @@
+"""Reports in a real browser: they fit a phone, ask for nothing, complain of nothing, and run nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inranker.labeling.config import LabelConfig
+from inranker.report.label import report
+from tests.browser import NAMES, Browser, find_browser
+from tests.unit.report.pages import ATTACK
+
+# What is wider than the window, apart from what scrolls in a box of its own.
+WIDER = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, svg') &&
+  e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.tagName + '.' + e.className)"""
+TOO_SMALL = """[...document.querySelectorAll('svg text')].filter(e => e.getBoundingClientRect().height < 9)
+  .map(e => e.textContent)"""
+CONTRAST = "getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = find_browser()
+    if path is None:
+        pytest.skip(f"no browser on PATH (looked for {', '.join(NAMES)}); Debian: apt-get install chromium")
+    with Browser(path) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 800), (1280, 900)])
+def test_a_label_report_reads_well(browser: Browser, job: LabelConfig, width: int, height: int) -> None:
+    page = Path(report(job)["report"])
+    tab = browser.open(page, width, height)
+    assert tab.value("innerWidth") == width
+    assert tab.value("document.documentElement.scrollWidth") <= width
+    assert tab.value(WIDER) == [] and tab.value(TOO_SMALL) == []
+    assert tab.problems() == []
+    assert tab.requests() == [page.resolve().as_uri()]
+    assert tab.value("document.querySelectorAll('svg[role=img] rect').length") > 20
+
+
+def test_a_passage_that_attacks_is_text(browser: Browser, job: LabelConfig) -> None:
+    tab = browser.open(Path(report(job)["report"]), 360, 800)
+    assert tab.value("document.title") == "Label job"
+    assert tab.value("document.querySelectorAll('script, img').length") == 0
+    assert ATTACK.split("<img")[0] in tab.value("document.body.textContent")
+
+
+def test_the_policy_stops_a_script_that_escaping_would_have_missed(
+    browser: Browser, job: LabelConfig, tmp_path: Path
+) -> None:
+    """The second wall, tried by itself: the same page with live markup in it."""
+    pierced = tmp_path / "pierced.html"
+    pierced.write_text(Path(report(job)["report"]).read_text().replace("<footer>", f"{ATTACK}<footer>"))
+    tab = browser.open(pierced, 360, 800)
+    assert tab.value("document.querySelectorAll('script').length") == 1
+    assert tab.value("document.title") == "Label job"
+    assert any("Content Security Policy" in problem for problem in tab.problems())
+
+
+def test_night_is_dark_and_day_is_light(browser: Browser, job: LabelConfig) -> None:
+    page = Path(report(job)["report"])
+    day, night = (browser.open(page, 360, 800, dark).value(CONTRAST) for dark in (False, True))
+    assert day != night
