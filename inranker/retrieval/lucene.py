@@ -191,6 +191,7 @@ def _build(directory: Path, passages: Iterable[Passage], terms: Terms, threads: 
         "-index": str(directory / INDEX),
         "-generator": "DefaultLuceneDocumentGenerator",
         "-threads": str(threads or os.cpu_count() or 1),
+        "-memoryBuffer": "512",  # MB; the default of 4 GB is more than a JVM gets on a machine with 16
     }
     arguments = [part for field in fields.items() for part in field]
     anserini("index.IndexCollection", [*arguments, *terms.flags, "-optimize"], "index the passages")
