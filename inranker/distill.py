@@ -37,6 +37,7 @@ STAGES = {
     "create": StageEntry("inranker.starts", "inranker.starts:CreateConfig", "create"),
     "mine": StageEntry("inranker.mining", "inranker.mining:MineConfig", "mine"),
     "label": StageEntry("inranker.labeling.factory", "inranker.labeling.config:LabelConfig", "label"),
+    "combine": StageEntry("inranker.labeling.combine", "inranker.labeling.combine:CombineConfig", "combine"),
     "train": StageEntry("inranker.training.loop", "inranker.training.config:TrainConfig", "train"),
     "evaluate": StageEntry("inranker.evaluation.stage", "inranker.evaluation.config:EvaluateConfig", "evaluate"),
 }
@@ -49,7 +50,7 @@ class StageCall:
     name: str
     """Name of the stage's output directory under `output`."""
     stage: str
-    """Which stage: vocabulary, create, mine, label, train or evaluate."""
+    """Which stage: vocabulary, create, mine, label, combine, train or evaluate."""
     config: dict[str, Any]
     """The stage's own recipe, without `output`; $output, $collection and $tokenizer are replaced in its strings."""
 

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from inranker.errors import UserError
-from inranker.labeling.rows import LABEL_SCHEMA, from_parquet
+from inranker.labeling.rows import LABEL_SCHEMA, QUARANTINE_SCHEMA, from_parquet
 from inranker.manifest import Manifest, read_manifest, read_shard
 from inranker.storage import Store
+from inranker.units import finished_units, read_receipt
 
 PAIR_COLUMNS = ("query", "passage", "kind", "rank", "source", "language")
 
@@ -68,6 +69,20 @@ def read_labelled_pairs(url: str, pairs: str | None = None) -> pa.Table:
     if not tables:
         raise UserError(f"labels {url} hold no rows")
     return pa.concat_tables(tables)
+
+
+def quarantine_reasons(url: str) -> dict[tuple[int, int], str]:
+    """Why pairs have no label: (number of the pairs shard, row) -> reason. Only units that have any are read."""
+    store = Store(url)
+    length = len("000000-000000000-000000000")
+    units = {name.removeprefix("quarantine/")[:length] for name in store.list("quarantine")}
+    reasons: dict[tuple[int, int], str] = {}
+    for unit in sorted(units & finished_units(store)):
+        stored = read_receipt(store, unit).quarantine
+        table = from_parquet(read_shard(store, stored)) if stored else QUARANTINE_SCHEMA.empty_table()
+        rows, said = table["row"].to_pylist(), table["reason"].to_pylist()
+        reasons |= {(int(unit.split("-")[0]), row): reason for row, reason in zip(rows, said, strict=True)}
+    return reasons
 
 
 def labelled_pairs_source(url: str, pairs: str | None = None) -> tuple[Store, Manifest]:

@@ -1,18 +1,21 @@
 """A label job without Ray: its three stages as the plain functions that they are, one unit after the other."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from inranker.fingerprint import fingerprint
+from inranker.fingerprint import fingerprint, sha256_bytes
 from inranker.labeling.config import LabelConfig, LabelExecution, LabelIdentity
 from inranker.labeling.read import pairs_location
+from inranker.labeling.rows import from_parquet, to_parquet
 from inranker.labeling.scorer import LabelCommitter, PairScorer, PairTokenizer
 from inranker.manifest import Manifest, claim_output, read_manifest, write_manifest
 from inranker.rerankers import scorer_identity
 from inranker.storage import Store
-from inranker.units import plan_units, read_receipt, total_counts, unit_to_json
+from inranker.units import Unit, plan_units, read_receipt, total_counts, unit_to_json
 
 
 def label_job(pairs: Path, teacher: Path, output: Path | str, **execution: Any) -> LabelConfig:
@@ -49,3 +52,18 @@ def label_here(config: LabelConfig, *tokenizer_options: Any) -> dict[str, int]:
     totals = {"pairs": counts["rows"], "labelled": counts["done"], "quarantined": counts["quarantined"]}
     write_manifest(store, Manifest("label", job, identity, inputs, shards, totals))
     return counted
+
+
+def change_labels(output: Path, unit: Unit, rows: list[int], by: float) -> None:
+    """What a broken accelerator leaves: wrong logits under a true receipt."""
+    receipt = output / "receipts" / f"{unit.name}.json"
+    raw = json.loads(receipt.read_text())
+    data = output / raw["data"]["name"]
+    table = from_parquet(data.read_bytes())
+    logits = table["true_logit"].to_numpy().copy()
+    logits[np.isin(table["row"].to_numpy(), rows)] += by
+    place = table.column_names.index("true_logit")
+    changed = to_parquet(table.set_column(place, table.schema.field(place), pa.array(logits)))
+    data.write_bytes(changed)
+    raw["data"]["sha256"] = sha256_bytes(changed)
+    receipt.write_text(json.dumps(raw))

@@ -1,14 +1,11 @@
 """The audit scores some labels again and finds the one that is wrong."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from inranker.fingerprint import sha256_bytes
 from inranker.labeling.audit import (
     AuditSettings,
     audit_units,
@@ -18,25 +15,9 @@ from inranker.labeling.audit import (
     merge,
     share_out,
 )
-from inranker.labeling.rows import from_parquet, to_parquet
 from inranker.manifest import Shard, read_manifest
 from inranker.units import Unit, plan_units
-from tests.unit.labeling.inprocess import label_here, label_job
-
-
-def change_label(output: Path, unit: Unit, row: int, by: float) -> None:
-    """What a broken accelerator leaves: a wrong logit under a true receipt."""
-    receipt = output / "receipts" / f"{unit.name}.json"
-    raw = json.loads(receipt.read_text())
-    data = output / raw["data"]["name"]
-    table = from_parquet(data.read_bytes())
-    logits = table["true_logit"].to_numpy().copy()
-    logits[table["row"].to_numpy() == row] += by
-    place = table.column_names.index("true_logit")
-    changed = to_parquet(table.set_column(place, table.schema.field(place), pa.array(logits)))
-    data.write_bytes(changed)
-    raw["data"]["sha256"] = sha256_bytes(changed)
-    receipt.write_text(json.dumps(raw))
+from tests.unit.labeling.inprocess import change_labels, label_here, label_job
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +50,11 @@ def test_a_wrong_label_is_found_and_named(audited: tuple[AuditSettings, list[Uni
     settings, units = audited
     unit = next(unit for unit in units[3:] if audited_rows(unit, settings.share, settings.seed))
     row = audited_rows(unit, settings.share, settings.seed)[2]
-    change_label(Path(settings.output), unit, row, by=50.0)
+    change_labels(Path(settings.output), unit, [row], by=50.0)
     try:
         findings = audit_units(settings, units)
     finally:
-        change_label(Path(settings.output), unit, row, by=-50.0)
+        change_labels(Path(settings.output), unit, [row], by=-50.0)
     assert findings.max_logit_difference == pytest.approx(50.0, abs=1e-3)
     assert findings.worst == f"unit {unit.name}, row {row}"
     assert findings.rank_flips > 0
