@@ -118,7 +118,9 @@ def main(pairs: str, teacher: str, output: str) -> None:
 
     from .label_stages import NOTHING, started_at
 
-    config = LabelConfig(LabelIdentity(pairs, teacher), output, LabelExecution(progress=False, report=False))
+    config = LabelConfig(
+        LabelIdentity(pairs, teacher), output, LabelExecution(progress=False, report=False, audit_share=0)
+    )
     summary = label(config, NOTHING)
     seconds = time.time() - started_at()
     print(json.dumps({"pairs": summary["labelled"], "seconds": seconds, "driver_rss_gb": peak_memory_gb()}))
