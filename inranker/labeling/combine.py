@@ -16,11 +16,12 @@ import pyarrow as pa
 
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
+from inranker.labeling.commits import commit_labels, complete_labels
 from inranker.labeling.read import iter_labels, labelled_pairs_source, pairs_location, quarantine_reasons
-from inranker.labeling.rows import LABEL_SCHEMA, from_parquet, label_table, quarantine_table, to_parquet
-from inranker.manifest import Manifest, claim_output, read_manifest, read_shard, write_manifest
+from inranker.labeling.rows import LABEL_SCHEMA, from_parquet, label_table, quarantine_table
+from inranker.manifest import Manifest, claim_output, read_manifest, read_shard
 from inranker.storage import Store
-from inranker.units import Receipt, Unit, commit, finished_units, plan_units, put_object, read_receipt, total_counts
+from inranker.units import Unit, finished_units, plan_units
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def combine(config: CombineConfig) -> dict[str, Any]:
             for url, scale, weight in zip(labels, scales, weights, strict=True)
         ]
         figures = {"margin_std": std, "centred": True, "teachers": teachers}
-        _complete(store, identity, units, _inputs(config, manifests, pairs, pairs_manifest), figures)
+        complete_labels(store, identity, units, _inputs(config, manifests, pairs, pairs_manifest), figures)
     manifest = read_manifest(store)
     counts = manifest.counts
     return {
@@ -255,11 +256,7 @@ def _write_units(store: Store, pairs: Store, units: list[Unit], job: str, combin
         labels, unusable = label_table(aligned[0], combiner.logits(aligned), *_lengths(aligned))
         if labels.num_rows < unit.rows:
             unusable = pa.concat_tables([unusable, _without_label(pairs, unit, tables, combiner)]).sort_by("row")
-        data = put_object(store, "data", unit, labels.num_rows, to_parquet(labels), ".parquet")
-        quarantine = None
-        if unusable.num_rows:
-            quarantine = put_object(store, "quarantine", unit, unusable.num_rows, to_parquet(unusable), ".parquet")
-        commit(store, unit, Receipt(unit.name, job, unit.rows, data, quarantine))
+        commit_labels(store, unit, job, labels, unusable)
 
 
 def _lengths(aligned: list[pa.Table]) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -278,22 +275,3 @@ def _without_label(pairs: Store, unit: Unit, tables: list[pa.Table], combiner: _
     rejected = from_parquet(read_shard(pairs, unit.shard)).select(["query_id", "passage_id"]).take(rows)
     rejected = rejected.add_column(0, "row", pa.array(rows, pa.int32()))
     return quarantine_table(rejected, [combiner.reason(unit.number, row, held) for row in rows])
-
-
-def _complete(
-    store: Store, identity: dict[str, Any], units: list[Unit], inputs: dict[str, Any], figures: dict[str, Any]
-) -> None:
-    receipts = [read_receipt(store, unit.name) for unit in units]
-    counts = total_counts(receipts)
-    write_manifest(
-        store,
-        Manifest(
-            stage="label",
-            fingerprint=fingerprint(identity),
-            identity=identity,
-            inputs=inputs,
-            shards=[receipt.data for receipt in receipts],
-            counts={"pairs": counts["rows"], "labelled": counts["done"], "quarantined": counts["quarantined"]},
-            figures=figures,
-        ),
-    )

@@ -8,6 +8,7 @@ from inranker.manifest import Manifest, read_manifest
 from inranker.rerankers import scorer_identity
 from inranker.storage import Store
 
+PAIRS_STAGES = ("mine", "import")  # whose output is pairs
 UNIT_ROWS = 8192
 SMALLEST_UNIT_ROWS = 64
 UNITS_PER_ACTOR = 8  # with fewer, the last units to finish leave the other actors idle
@@ -23,7 +24,7 @@ def read_pairs(config: LabelConfig) -> Manifest:
     """
     pairs = Store(config.identity.pairs)
     manifest = read_manifest(pairs)
-    if manifest.stage != "mine":
+    if manifest.stage not in PAIRS_STAGES:
         raise UserError(f"{pairs.url} is the output of stage {manifest.stage!r}; name a directory of pairs")
     return manifest
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from inranker.cli import main
 from inranker.errors import UserError
 from inranker.labeling.config import LabelConfig, LabelExecution, LabelIdentity
 from inranker.labeling.factory import UnitAttempts, label
@@ -17,8 +18,9 @@ from inranker.labeling.verify import verify
 from inranker.manifest import read_manifest
 from inranker.rerankers import load_reranker
 from inranker.storage import Store
-from inranker.units import finished_units, read_receipt
+from inranker.units import finished_units, plan_units, read_receipt
 from tests.builders import make_pairs, make_t5, pair_rows
+from tests.unit.labeling.inprocess import change_labels
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -55,6 +57,9 @@ def test_manifest_leads_back_to_pairs_and_teacher(labels: Path, pairs: Path) -> 
     assert manifest.inputs["pairs"]["content_hash"] == read_manifest(str(pairs)).content_hash
     assert manifest.identity["scorer"]
     assert manifest.counts == {"pairs": 300, "labelled": 300, "quarantined": 0}
+    audit = manifest.figures["audit"]
+    assert audit["pairs"] >= 40 and audit["orders_compared"] > 40
+    assert audit["max_logit_difference"] < 1e-4 and audit["rank_flips"] == 0
     assert len(manifest.shards) == 8  # 120 + 120 + 60 rows in units of at most 50
     assert len(finished_units(Store(str(labels)))) == 8
 
@@ -114,6 +119,47 @@ def test_empty_texts_are_quarantined_and_too_many_fail_the_job(teacher: Path, tm
         {"row": 60, "reason": "empty query"},
     ]
     assert not verify(job(pairs, teacher, tmp_path / "out"))["failed"]
+
+
+def test_labels_of_an_earlier_job_are_not_scored_again(
+    labels: Path, pairs: Path, teacher: Path, tmp_path: Path
+) -> None:
+    again = make_pairs(tmp_path / "pairs", pair_rows(120))
+    summary = label(job(again, teacher, tmp_path / "out", reuse=[str(labels)]))
+    assert (summary["reused"], summary["tokens"], summary["failed"]) == (120, 0, False)
+    found, earlier = read_labels(str(tmp_path / "out")), read_labels(str(labels))
+    for name in ("passage_id", "false_logit", "true_logit", "n_tokens"):
+        assert found[name].to_pylist() == earlier[name].to_pylist()[:120]
+    recorded = read_manifest(str(tmp_path / "out")).inputs["reuse"]["labels"]
+    assert [source["content_hash"] for source in recorded] == [read_manifest(str(labels)).content_hash]
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("quarantine", "2 of 100 pairs are quarantined"),
+        ("logit", "pairs again and a logit of unit 000000-000000000-000000100, row "),
+    ],
+)
+def test_a_job_that_failed_says_why_and_exits_with_1(
+    damage: str, sentence: str, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pair_rows(100)
+    if damage == "quarantine":
+        rows[3]["passage"], rows[60]["query"] = " \u2003", ""
+    pairs, output = make_pairs(tmp_path / "pairs", rows), tmp_path / "out"
+    words = ["--pairs", str(pairs), "--teacher", str(teacher), "--output", str(output), "--audit_share", "0.96"]
+    words += ["--unit_rows", "100", "--progress", "false", "--threads", "1"]
+    if damage == "logit":
+        label(job(pairs, teacher, output, unit_rows=100, audit_share=0.0))
+        unit = plan_units(read_manifest(str(pairs)).shards, 100)[0]
+        change_labels(output, unit, list(range(100)), by=0.01)
+        (output / "manifest.json").unlink()
+    for _ in range(2):  # the second time nothing is done, and it is no success either
+        with pytest.raises(SystemExit) as stopped:
+            main(LabelConfig, label, "", argv=words)
+        assert stopped.value.code == 1
+        assert sentence in capsys.readouterr().out
 
 
 def test_odd_texts_go_through(teacher: Path, tmp_path: Path) -> None:
