@@ -6,6 +6,7 @@ best 1,000 (the InRanker paper's recipe, section 3). Unlike there, a passage jud
 
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.retrieval import Bm25Options, open_retriever, retriever_identity
-from inranker.retrieval.sampling import Draw, stable_hash
+from inranker.retrieval.sampling import POSITIVE, Band, Draw, Drawn, Recipe, draw_batch, parse_bands, stable_hash
 from inranker.storage import Store
 from inranker.types import Query
 
@@ -53,6 +54,12 @@ class MineIdentity:
     """Candidates of a query: the best so many passages of the first stage."""
     negatives_per_positive: int = 9
     """Negatives drawn for each relevant passage of a query."""
+    bands: list[str] = field(default_factory=list)
+    """Draw by rank instead, as in `1-100:3 101-1000:6`: three negatives for each relevant passage from the best hundred
+    and six from below. Replaces depth and negatives_per_positive; empty: one band of both."""
+    near_duplicates: float | None = None
+    """Leave out negatives that share so large a part (0 to 1) of the wording of a relevant passage of their query, and
+    draw others; null: keep them."""
     max_queries: int | None = None
     """Mine only so many queries, drawn at random; null: all. A smaller draw is a part of a bigger one."""
     order: Literal["grouped", "shuffled"] = "grouped"
@@ -71,7 +78,10 @@ class MineExecution:
     cache: str | None = None
     """Local directory that keeps first-stage indexes between jobs; null builds the index anew."""
     threads: int | None = None
-    """Queries searched at a time; null: one a core."""
+    """Queries searched at a time, of each worker where there are any; null: one a core, or one a worker."""
+    workers: int | None = None
+    """Ray processes that search; each maps the index of `cache`, which must then be a directory that every node has or
+    can make. Null: this process alone."""
     batch_queries: int = 512
     """Queries whose candidates are in memory at a time."""
     progress: bool = True
@@ -101,7 +111,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
     """
     started = time.monotonic()
     chosen = config.identity
-    _require_sensible(chosen)
+    _require_sensible(chosen, config.execution)
     collection = open_collection(chosen.collection, chosen.language)
     identity = _fingerprinted(chosen, collection)
     store = Store(config.output)
@@ -128,12 +138,31 @@ def mine(config: MineConfig) -> dict[str, Any]:
     }
 
 
-def _require_sensible(chosen: MineIdentity) -> None:
+def recipe_of(chosen: MineIdentity) -> Recipe:
+    """How negatives are drawn.
+
+    Raises:
+        UserError: a bad band.
+    """
+    bands = parse_bands(chosen.bands) or (Band(1, chosen.depth, chosen.negatives_per_positive),)
+    return Recipe(bands, chosen.seed, chosen.near_duplicates is not None)
+
+
+def _require_sensible(chosen: MineIdentity, how: MineExecution) -> None:
+    recipe_of(chosen)
     least = {"depth": 1, "negatives_per_positive": 0, "shard_rows": 1}
     least |= {"max_queries": 1} if chosen.max_queries is not None else {}
     for name, bound in least.items():
         if getattr(chosen, name) < bound:
             raise UserError(f"field {name} is {getattr(chosen, name)}; give it {bound} or more")
+    if chosen.near_duplicates is not None and not 0 < chosen.near_duplicates <= 1:
+        raise UserError(f"field near_duplicates is {chosen.near_duplicates}; give it a part of the wording, up to 1")
+    if how.batch_queries < 1:
+        raise UserError(f"field batch_queries is {how.batch_queries}; give it 1 or more")
+    if how.workers is not None and (how.workers < 1 or not how.cache):
+        raise UserError(
+            f"field workers is {how.workers}, cache {how.cache!r}; give workers 1 or more and a cache directory"
+        )
 
 
 def _fingerprinted(chosen: MineIdentity, collection: Collection) -> dict[str, Any]:
@@ -179,17 +208,33 @@ def _choose_queries(collection: Collection, positives: dict[str, list[str]], cho
 def _draw(collection: Collection, queries: list[Query], positives: dict[str, list[str]], config: MineConfig) -> Draw:
     """Search for every query, a batch at a time, and draw its pairs; rankings are dropped as soon as they are drawn."""
     chosen, how = config.identity, config.execution
-    retriever = open_retriever(collection, chosen.retriever, cache=how.cache, options=chosen.bm25)
-    draw = Draw(chosen.seed)
+    recipe = recipe_of(chosen)
+    asked = [(query, positives[query.query_id]) for query in queries]
+    batches = [asked[start : start + how.batch_queries] for start in range(0, len(asked), how.batch_queries)]
+    draw = Draw(recipe)
     with _bar(config, len(queries), "mine", "query") as bar:
-        for start in range(0, len(queries), how.batch_queries):
-            batch = queries[start : start + how.batch_queries]
-            run = retriever.search(batch, chosen.depth, how.threads)
-            for number, query in enumerate(batch, start=start):
-                wanted = chosen.negatives_per_positive * len(positives[query.query_id])
-                draw.add_query(number, query.query_id, positives[query.query_id], run[query.query_id], wanted)
-            bar.update(len(batch))
+        for drawn in _drawn(collection, batches, recipe, config):
+            for pairs in drawn:
+                draw.add_query(draw.queries, pairs)
+            bar.update(len(drawn))
     return draw
+
+
+def _drawn(
+    collection: Collection, batches: list[list[tuple[Query, list[str]]]], recipe: Recipe, config: MineConfig
+) -> Iterator[list[Drawn]]:
+    chosen, how = config.identity, config.execution
+    if how.workers is None:
+        retriever = open_retriever(collection, chosen.retriever, cache=how.cache, options=chosen.bm25)
+        return (draw_batch(retriever, batch, recipe, how.threads) for batch in batches)
+    from inranker.retrieval.distributed import SearchJob, draw_in_workers
+
+    assert how.cache is not None, "checked before"
+    job = SearchJob(
+        chosen.collection, chosen.language, collection.passages_hash(), chosen.retriever, chosen.bm25,
+        how.cache, recipe, how.threads or 1,
+    )  # fmt: skip
+    return draw_in_workers(job, batches, how.workers)
 
 
 def _write_shards(
@@ -204,8 +249,10 @@ def _write_shards(
     """
     chosen = config.identity
     passage_ids, shards = list(draw.numbers), []
-    order = _order(draw, queries, passage_ids, chosen)
-    with PassageTexts(collection, passage_ids) as texts, _bar(config, len(order), "write", "pair") as bar:
+    with PassageTexts(collection, passage_ids) as texts, _bar(config, len(draw.query), "write", "pair") as bar:
+        if chosen.near_duplicates is not None:
+            draw.leave_out_near_duplicates(texts, chosen.near_duplicates)
+        order = _order(draw, queries, passage_ids, chosen)
         for start in range(0, len(order), chosen.shard_rows):
             rows = order[start : start + chosen.shard_rows]
             data = _parquet(rows, draw, queries, passage_ids, texts, collection)
@@ -244,7 +291,7 @@ def _parquet(
         "passage_id": names,
         "query": [query.text for query in asked],
         "passage": [texts[name] for name in names],
-        "kind": ["positive" if draw.positive[row] else "negative" for row in rows],
+        "kind": ["positive" if draw.band[row] == POSITIVE else "negative" for row in rows],
         "rank": [draw.rank[row] or None for row in rows],
         "source": [collection.name] * len(rows),
         "language": [collection.language] * len(rows),

@@ -14,6 +14,11 @@ def shingles(text: str) -> frozenset[str]:
     return frozenset(" ".join(words[start : start + SHINGLE_WORDS]) for start in range(count))
 
 
+def containment(one: frozenset[str], other: frozenset[str]) -> float:
+    """The part of the smaller set that is in the other."""
+    return len(one & other) / min(len(one), len(other))
+
+
 def near_duplicate_groups(texts: dict[str, str]) -> dict[str, str]:
     """For each id, the smallest id of its group.
 

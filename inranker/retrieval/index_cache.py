@@ -1,11 +1,13 @@
 """Directories of indexes that are whole or absent, whoever builds them and whoever is killed while doing so."""
 
+import fcntl
 import json
 import os
 import shutil
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,15 @@ def kept(cache: str | Path, name: str, build: Callable[[Path], None]) -> Path:
     place = Path(cache).expanduser() / name
     if place.is_dir():
         return place
+    place.parent.mkdir(parents=True, exist_ok=True)
     _clear_abandoned_builds(place.parent)
+    with _one_builder(place.parent):
+        if not place.is_dir():
+            _build(place, build)
+    return place
+
+
+def _build(place: Path, build: Callable[[Path], None]) -> None:
     unfinished = place.parent / f"{BUILDING}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     unfinished.mkdir(parents=True)
     try:
@@ -40,7 +50,17 @@ def kept(cache: str | Path, name: str, build: Callable[[Path], None]) -> Path:
             _take_name(unfinished, place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return place
+
+
+@contextmanager
+def _one_builder(cache: Path) -> Iterator[None]:
+    """Of the processes of one machine one builds at a time; the lock goes with its process."""
+    held = os.open(cache, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def describe(directory: Path, **facts: Any) -> None:

@@ -230,6 +230,11 @@ def test_another_identity_is_refused_field_by_field(folder: Path, tmp_path: Path
         ("negatives_per_positive", -1, "field negatives_per_positive is -1"),
         ("shard_rows", 0, "field shard_rows is 0"),
         ("max_queries", 0, "field max_queries is 0"),
+        ("near_duplicates", 1.5, "field near_duplicates is 1.5"),
+        ("bands", ["10-1:3"], "'10-1:3' is no band; write FIRST-LAST:COUNT"),
+        ("bands", ["1-10"], "'1-10' is no band"),
+        ("bands", ["1-10:3", "10-20:1"], "'10-20:1' overlaps another band"),
+        ("retriever", "run:absent", "run absent cannot be read"),
         ("split", "dev", "no split 'dev'; its splits are train"),
         ("retriever", "x", "retriever 'x' is unknown"),
         ("language", "xx", "language 'xx' has no analyser"),
@@ -248,6 +253,78 @@ def test_a_split_without_a_relevant_passage_writes_nothing(folder: Path, tmp_pat
     with pytest.raises(UserError, match="has no relevant passage"):
         mine(config_of(folder, tmp_path / "pairs"))
     assert not (tmp_path / "pairs").exists()
+
+
+def test_bands_draw_by_rank(folder: Path, tmp_path: Path) -> None:
+    mine(config_of(folder, tmp_path / "pairs", bands=["1-10:2", "21-40:3"]))
+    ranks = [(row["query_id"], row["rank"]) for row in rows_of(tmp_path / "pairs") if row["kind"] == "negative"]
+    for query_id, positives in (("q0", 2), ("q1", 1)):
+        own = [rank for query, rank in ranks if query == query_id]
+        assert len([rank for rank in own if rank <= 10]) == 2 * positives
+        assert len([rank for rank in own if 21 <= rank <= 40]) == 3 * positives
+        assert len(own) == 5 * positives
+        assert own == sorted(own)
+
+
+def test_one_band_from_the_top_is_the_default(folder: Path, tmp_path: Path) -> None:
+    mine(config_of(folder, tmp_path / "default", depth=40, negatives_per_positive=4))
+    mine(config_of(folder, tmp_path / "band", bands=["1-40:4"]))
+    assert hashes_of(tmp_path / "default") == hashes_of(tmp_path / "band")
+
+
+def test_near_duplicates_of_a_positive_are_left_out_on_request(tmp_path: Path) -> None:
+    text = "alpha the bees of the valley make honey in a hive of straw every summer"
+    copies = [{"_id": f"copy{number}", "text": f"{text} again {number}"} for number in range(8)]
+    passages = [{"_id": "positive", "text": text}, *copies, *many_passages(60)]
+    folder = write_beir(tmp_path / "set", passages, [{"_id": "q", "text": "alpha honey"}], train=[("q", "positive", 1)])
+    drawn = {}
+    for share in (None, 0.5):
+        summary = mine(config_of(folder, tmp_path / str(share), depth=16, near_duplicates=share))
+        negatives = [row for row in rows_of(tmp_path / str(share)) if row["kind"] == "negative"]
+        drawn[share] = [row["passage_id"] for row in negatives]
+        assert [row["rank"] for row in negatives] == sorted(row["rank"] for row in negatives)
+        counts = summary["counts"]
+        assert counts["negatives"] + counts["negatives_missing"] == 9
+    copied = [name for name in drawn[None] if name.startswith("copy")]
+    assert copied and len(drawn[None]) == 9
+    assert not [name for name in drawn[0.5] if name.startswith("copy")]
+    assert set(drawn[None]) - set(copied) <= set(drawn[0.5])
+    assert counts["near_duplicates_left_out"] >= len(copied)
+
+
+def test_candidates_of_a_run_file_and_of_two_first_stages_in_turn(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "dense.run"
+    lines = [f"{query} Q0 d{number} {rank} {9 - rank} dense" for query in ("q0", "q1", "q2")
+             for rank, number in enumerate((70, 71), start=1)]  # fmt: skip
+    run.write_text("\n".join(lines) + "\n")
+    mine(config_of(folder, tmp_path / "run", retriever=f"run:{run}"))
+    negatives = [row for row in rows_of(tmp_path / "run") if row["kind"] == "negative"]
+    assert {row["passage_id"]: row["rank"] for row in negatives} == {"d70": 1, "d71": 2}
+    mine(config_of(folder, tmp_path / "both", retriever=f"run:{run}+bm25s", depth=6, negatives_per_positive=6))
+    rows = [row for row in rows_of(tmp_path / "both") if row["query_id"] == "q1" and row["rank"]]
+    assert {row["passage_id"]: row["rank"] for row in rows}.items() >= {"d70": 1, "d71": 3}.items()
+    assert len(rows) == 6
+    identity = read_manifest(str(tmp_path / "run")).identity["retriever"]
+    assert identity == {"retriever": "run", "sha256": hashlib.sha256(run.read_bytes()).hexdigest()}
+    run.write_text(lines[0].replace("d70", "elsewhere") + "\n")
+    with pytest.raises(UserError, match=r"run .*dense.run ranks passage 'elsewhere', which beir/set does not have"):
+        mine(config_of(folder, tmp_path / "foreign", retriever=f"run:{run}"))
+
+
+def test_ray_workers_draw_the_same_bytes(folder: Path, tmp_path: Path, ray_session: None) -> None:
+    for name, workers in (("alone", None), ("one", 1), ("two", 2)):
+        how = MineExecution(cache=str(tmp_path / f"cache-{name}"), workers=workers, batch_queries=1, progress=False)
+        mine(replace(config_of(folder, tmp_path / name, shard_rows=7), execution=how))
+    assert hashes_of(tmp_path / "alone") == hashes_of(tmp_path / "one") == hashes_of(tmp_path / "two")
+    assert len(list((tmp_path / "cache-two").iterdir())) == 1
+    how = MineExecution(cache=str(tmp_path / "cache-two"), workers=999, progress=False)
+    with pytest.raises(UserError, match="999 of 1 threads need 999 CPUs, and the cluster has"):
+        mine(replace(config_of(folder, tmp_path / "many"), execution=how))
+
+
+def test_workers_need_a_cache(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give workers 1 or more and a cache directory"):
+        mine(replace(config_of(folder, tmp_path / "pairs"), execution=MineExecution(workers=2)))
 
 
 KILLED_MINE = """
