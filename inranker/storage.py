@@ -10,7 +10,8 @@ import errno
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -22,6 +23,7 @@ from inranker.patience import patiently
 
 Result = TypeVar("Result")
 
+REQUESTS_AT_A_TIME = 500
 _MEMORY_LOCK = threading.Lock()  # fsspec's memory filesystem is one per process, and so is its lock
 
 
@@ -73,6 +75,25 @@ class Store:
         """
         data: bytes = self._patiently(lambda: self.fs.cat_file(self.key(name)), name)
         return data
+
+    def read_many(self, names: Sequence[str]) -> list[bytes]:
+        """Whole objects, in the order of their names; on object storage many requests are under way at a time.
+
+        Raises:
+            FileNotFoundError: one is missing.
+        """
+        if not self.url.startswith("s3://"):
+            return [self.read(name) for name in names]
+        found: list[bytes] = []
+        for start in range(0, len(names), REQUESTS_AT_A_TIME):
+            keys = [self.key(name) for name in names[start : start + REQUESTS_AT_A_TIME]]
+            contents = self._patiently(partial(self._cat, keys), names[start])
+            found += [contents[key] for key in keys]
+        return found
+
+    def _cat(self, keys: Sequence[str]) -> dict[str, bytes]:
+        # Of one name, `cat` gives the bytes and no dictionary.
+        return dict(self.fs.cat(keys)) if len(keys) > 1 else {key: self.fs.cat_file(key) for key in keys}
 
     def open(self, name: str) -> IO[Any]:
         """An object as a seekable file, for readers that want only parts of it (Parquet)."""

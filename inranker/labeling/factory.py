@@ -8,12 +8,11 @@ and a receipt cannot be written unless pairs in = labelled + quarantined.
 import os
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.util.metrics import Gauge
 
 from inranker.crashpoints import crash_point
@@ -39,9 +38,8 @@ from inranker.report.job import report_or_warn
 from inranker.report.label import report
 from inranker.rerankers.flops import teacher_flops
 from inranker.storage import Store
-from inranker.units import Receipt, Unit, finished_units, plan_units, read_receipt, total_counts, unit_to_json
+from inranker.units import Receipt, Unit, finished_units, plan_units, read_receipts, total_counts, unit_to_json
 
-RECEIPT_READERS = 16
 COMMIT_CPUS = 0.25  # commits wait for storage, not for a core
 # Not a whole CPU: Ray fuses neighbours that ask for the same resources, and tokenising would move into the scoring
 # actor, where it cannot run ahead of it or on another node.
@@ -193,6 +191,7 @@ def unit_graph(
             tuple(overrides.items()),
             reuse,
         ),
+        compute=TaskPoolStrategy(size=tokenising_tasks()),
         num_cpus=TOKENISE_CPUS,
         **one_unit,
     )
@@ -216,6 +215,12 @@ def unit_graph(
     return scored.map_batches(
         once_per_process, fn_args=(stages.commit, config.output, job_fingerprint), num_cpus=COMMIT_CPUS, **one_unit
     )
+
+
+def tokenising_tasks() -> int | None:
+    """How many may run at a time: on this machine alone two a core, one works while the other waits for its next unit;
+    a cluster counts its CPUs itself."""
+    return None if os.environ.get("RAY_ADDRESS") else 2 * (os.cpu_count() or 1)
 
 
 def run_audit(config: LabelConfig, job_fingerprint: str, units: list[Unit]) -> dict[str, Any] | None:
@@ -264,8 +269,7 @@ def complete(
     missing = [unit.name for unit in units if unit.name not in finished]
     if missing:
         raise RuntimeError(f"{len(missing)} of {len(units)} units have no receipt (first: {missing[0]}); run it again")
-    with ThreadPoolExecutor(RECEIPT_READERS) as pool:
-        receipts = list(pool.map(lambda unit: read_receipt(store, unit.name), units))
+    receipts = read_receipts(store, [unit.name for unit in units])
     _require_whole(receipts, fingerprint(identity))
     counts = total_counts(receipts)
     figures = {

@@ -5,7 +5,6 @@ tokenised here with the teacher's tokenizer. No weights are loaded and no Ray is
 """
 
 import random
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +20,11 @@ from inranker.manifest import IDENTITY, Manifest, read_identity, require_same_id
 from inranker.rerankers import PairEncoder, load_encoder
 from inranker.rerankers.flops import teacher_flops
 from inranker.storage import Store
-from inranker.units import Unit, finished_units, plan_units, read_receipt
+from inranker.units import Unit, finished_units, plan_units, read_receipts
 
 SAMPLED_UNITS = 12
 SAMPLED_PAIRS = 3000  # the mean length of so many is known to about 1 %
 SAMPLED_RECEIPTS = 64
-READERS = 16
 SEED = 0
 
 
@@ -147,8 +145,7 @@ def actor_rate(
     if execution.pairs_per_second is not None:
         return execution.pairs_per_second, "pairs_per_second"
     some = random.Random(SEED).sample(finished, min(SAMPLED_RECEIPTS, len(finished)))
-    with ThreadPoolExecutor(READERS) as pool:
-        figures = [receipt.figures for receipt in pool.map(lambda name: read_receipt(store, name), some)]
+    figures = [receipt.figures for receipt in read_receipts(store, some)]
     seconds, tokens = (sum(each[name] for each in figures) for name in ("seconds", "tokens"))
     if seconds and tokens and tokens_per_pair:
         return tokens / seconds / tokens_per_pair, f"{len(some)} finished units"

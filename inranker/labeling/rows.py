@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from inranker.errors import UserError
-from inranker.manifest import read_shard
+from inranker.manifest import Shard, read_shard
 from inranker.storage import Store
 from inranker.units import Unit
 
@@ -48,26 +48,47 @@ class UnitRows:
     quarantine: pa.Table
 
 
-def read_unit(store: Store, unit: Unit) -> UnitRows:
-    """Read a unit's rows from its pairs shard.
+class UnitReader:
+    """Reads units' rows from their pairs shards, and keeps the last shard: the next unit is mostly of the same one."""
 
-    Raises:
-        UserError: the shard is missing, differs from its manifest, is no Parquet, or lacks a column or rows.
-    """
-    where = f"pairs shard {store.url}/{unit.shard.name}"
-    data = read_shard(store, unit.shard)
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.shard: Shard | None = None
+        self.table: pa.Table | None = None
+
+    def __call__(self, unit: Unit) -> UnitRows:
+        """The rows of a unit.
+
+        Raises:
+            UserError: the shard is missing, differs from its manifest, is no Parquet, or lacks a column or rows.
+        """
+        if unit.shard != self.shard or self.table is None:
+            self.shard, self.table = None, None  # not both in memory
+            self.table = _read_pairs(self.store, unit.shard)
+            self.shard = unit.shard
+        table = self.table
+        if table.num_rows < unit.stop:
+            where = f"pairs shard {self.store.url}/{unit.shard.name}"
+            raise UserError(f"{where} has {table.num_rows} rows, not {unit.stop}; mine the pairs anew")
+        table = table.slice(unit.start, unit.rows)
+        return _split(table.add_column(0, "row", pa.array(np.arange(unit.start, unit.stop, dtype=np.int32))))
+
+
+def read_unit(store: Store, unit: Unit) -> UnitRows:
+    """The rows of one unit; see `UnitReader`."""
+    return UnitReader(store)(unit)
+
+
+def _read_pairs(store: Store, shard: Shard) -> pa.Table:
+    where = f"pairs shard {store.url}/{shard.name}"
+    data = read_shard(store, shard)
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data))
+        if missing := [name for name in TEXT_COLUMNS if name not in file.schema_arrow.names]:
+            raise UserError(f"{where} has no column {missing[0]}; mine the pairs anew")
+        return file.read(list(TEXT_COLUMNS))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{where} cannot be read: {error}") from error
-    missing = [name for name in TEXT_COLUMNS if name not in table.column_names]
-    if missing or table.num_rows < unit.stop:
-        problem = f"has no column {missing[0]}" if missing else f"has {table.num_rows} rows, not {unit.stop}"
-        raise UserError(f"{where} {problem}; mine the pairs anew")
-    table = table.select(list(TEXT_COLUMNS))
-    table = table.slice(unit.start, unit.rows)
-    table = table.add_column(0, "row", pa.array(np.arange(unit.start, unit.stop, dtype=np.int32)))
-    return _split(table)
 
 
 def _split(table: pa.Table) -> UnitRows:

@@ -4,6 +4,7 @@ The factory maps them over units; they know nothing of Ray. Between them travel 
 token ids as one int32 buffer plus offsets, and behind the scorer only logits.
 """
 
+import os
 import time
 from collections.abc import Callable, Hashable
 from functools import lru_cache, partial
@@ -16,7 +17,7 @@ from inranker.crashpoints import crash_point
 from inranker.errors import UserError
 from inranker.labeling.dedupe import ANSWER, answers_of, first_occurrences, not_scored, share_answers, text_keys
 from inranker.labeling.reuse import ReuseIndex
-from inranker.labeling.rows import from_parquet, label_table, read_unit, to_parquet
+from inranker.labeling.rows import UnitReader, from_parquet, label_table, to_parquet
 from inranker.manifest import read_identity
 from inranker.rerankers import load_encoder, load_reranker
 from inranker.rerankers.encode import EncodedPairs
@@ -43,7 +44,9 @@ class PairTokenizer:
         reuse: str | None = None,
     ) -> None:
         require_shared_output(output, fingerprint)
-        self.pairs = Store(pairs)
+        # Tasks are spread over the cores already; a pool of threads in each would only make them wait for each other.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        self.read = UnitReader(Store(pairs))
         self.encoder = load_encoder(teacher, **dict(overrides))
         self.known = ReuseIndex(Store(output), reuse) if reuse else None
 
@@ -54,7 +57,7 @@ class PairTokenizer:
         """
         crash_point("before-read")
         unit = unit_from_json(work["unit"][0].as_py())
-        rows = read_unit(self.pairs, unit)
+        rows = self.read(unit)
         queries, passages = rows.pairs["query"].to_pylist(), rows.pairs["passage"].to_pylist()
         keys_N = text_keys(queries, passages)
         first, of_row_N = first_occurrences(keys_N)

@@ -165,7 +165,7 @@ def scorer(bench: Bench) -> tuple[Figures, Rows]:
 def tokenizer(bench: Bench) -> tuple[Figures, Rows]:
     """The job without scoring beside the tokenizer without a job."""
     pairs, count = bench.real_pairs(negatives=100)
-    unit_rows = 1024
+    unit_rows = 1024  # as many units as keep all cores busy to the end
 
     def config() -> LabelConfig:
         return bench.config(pairs, str(bench.folder / f"null-labels-{time.time_ns()}"), unit_rows)

@@ -1,4 +1,4 @@
-"""The storage contract on a real S3 server, its restarts included."""
+"""The storage contract on a real S3 server, its restarts included, and on another make of server."""
 
 import threading
 import time
@@ -6,12 +6,13 @@ import time
 import pytest
 
 from inranker.errors import UserError
+from inranker.probe import require_exclusive_create
 from inranker.storage import Store
 from tests.s3_server import SECRET_KEY, S3Server
 
 
-def test_objects_come_back_and_are_listed(s3_url: str) -> None:
-    store = Store(s3_url)
+def test_objects_come_back_and_are_listed(any_s3_url: str) -> None:
+    store = Store(any_s3_url)
     assert store.list("") == [] and not store.exists("a/b")
     store.write("a/b", b"1")
     assert store.list("") == ["a/b"]
@@ -25,12 +26,22 @@ def test_objects_come_back_and_are_listed(s3_url: str) -> None:
         store.read("a/b")
 
 
-def test_one_of_many_racing_creators_wins(s3_url: str) -> None:
+def test_many_objects_come_back_in_the_order_asked_for(s3_url: str) -> None:
+    store = Store(s3_url)
+    for number in range(7):
+        store.write(f"receipts/{number}", b"%d" % number)
+    assert store.read_many([f"receipts/{number}" for number in (5, 0, 3)]) == [b"5", b"0", b"3"]
+    assert (store.read_many(["receipts/6"]), store.read_many([])) == ([b"6"], [])
+    with pytest.raises(FileNotFoundError):
+        store.read_many(["receipts/1", "receipts/7"])
+
+
+def test_one_of_many_racing_creators_wins(any_s3_url: str) -> None:
     start = threading.Barrier(8)
     won: list[int] = []
 
     def create(number: int) -> None:
-        store = Store(s3_url)
+        store = Store(any_s3_url)
         start.wait()
         if store.put_if_absent("receipt", str(number).encode()):
             won.append(number)
@@ -41,14 +52,19 @@ def test_one_of_many_racing_creators_wins(s3_url: str) -> None:
     for thread in threads:
         thread.join()
     assert len(won) == 1
-    assert Store(s3_url).read("receipt") == str(won[0]).encode()
+    assert Store(any_s3_url).read("receipt") == str(won[0]).encode()
 
 
-def test_a_refusal_by_ones_own_object_is_no_loss(s3_url: str) -> None:
-    store = Store(s3_url)
+def test_a_refusal_by_ones_own_object_is_no_loss(any_s3_url: str) -> None:
+    store = Store(any_s3_url)
     assert store.put_if_absent("receipt", b"key-1")
     assert store.put_if_absent("receipt", b"key-1")
     assert not store.put_if_absent("receipt", b"key-2")
+
+
+def test_the_probe_accepts_it(any_s3_url: str) -> None:
+    require_exclusive_create(Store(any_s3_url))
+    assert Store(any_s3_url).list("") == []
 
 
 def test_a_server_that_comes_back_costs_nothing(s3_server: S3Server, s3_url: str) -> None:

@@ -25,6 +25,7 @@ def test_objects_come_back_and_are_listed(store: Store) -> None:
     store.write("e", b"3")
     assert store.list("") == ["a/b", "a/c/d", "e"]
     assert store.list("a") == ["a/b", "a/c/d"]
+    assert store.read_many(["e", "a/b"]) == [b"3", b"1"]
     assert (store.read("a/c/d"), store.open("e").read()) == (b"2", b"3")
     store.delete("e")
     store.delete("e")
