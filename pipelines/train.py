@@ -9,11 +9,15 @@ The same command again continues an interrupted job from its last checkpoint, wi
 """
 
 from inranker.cli import main
+from inranker.report.train import report
 from inranker.training.config import TrainConfig
 from inranker.training.loop import train
 from inranker.training.plan import plan
 
-MODES = {"plan": (plan, "say what memory, time and money the job needs, and what fits; train nothing")}
+MODES = {
+    "plan": (plan, "say what memory, time and money the job needs, and what fits; train nothing"),
+    "report": (report, "write the report.html of a finished job; train nothing"),
+}
 
 if __name__ == "__main__":
     main(TrainConfig, train, __doc__, MODES)

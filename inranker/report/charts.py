@@ -39,8 +39,9 @@ class Axis:
         if self.log:
             first, last = math.floor(_log(self.low)), math.ceil(_log(self.high))
             every = max(1, -(-(last - first) // TICKS))
-            powers = [10.0**power for power in range(first, last + 1, every)]
-            return [tick for tick in powers if self.low * 0.999 <= tick <= self.high * 1.001]
+            factors = (1,) if last - first > 2 else (1, 2, 5)
+            marks = [10.0**power * factor for power in range(first, last + 1, every) for factor in factors]
+            return [tick for tick in marks if self.low * 0.999 <= tick <= self.high * 1.001]
         return round_ticks(self.low, self.high)
 
 

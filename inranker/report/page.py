@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_CHARACTERS = 1200  # of a text; a page that shows a hundred passages must stay small
+UNFOLDED = 10  # findings shown before the rest is asked for
 OPENING = 180  # of a passage before it is unfolded
 
 
@@ -103,8 +104,12 @@ def finding(figures: str, query: str, passage: str) -> Html:
 
 def findings(title: str, items: Sequence[Html]) -> Html:
     """A numbered list of findings under a heading of its own."""
-    rows = "".join(f"<li>{item}</li>" for item in items)
-    return Html(f'<h3>{escape(title)}</h3><ol class="findings">{rows}</ol>')
+    rows = [f"<li>{item}</li>" for item in items]
+    shown = f'<h3>{escape(title)}</h3><ol class="findings">{"".join(rows[:UNFOLDED])}</ol>'
+    if len(rows) <= UNFOLDED:
+        return Html(shown)
+    rest = Html(f'<ol class="findings" style="counter-reset:n {UNFOLDED}">{"".join(rows[UNFOLDED:])}</ol>')
+    return Html(shown + details(f"{len(rows) - UNFOLDED} more", rest))
 
 
 def details(summary: str, *body: Html) -> Html:

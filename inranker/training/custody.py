@@ -54,10 +54,12 @@ def find_source(identity: TrainIdentity) -> Source:
     else:
         assert identity.pairs is not None
         place, pairs = identity.pairs, read_pairs_manifest(identity.pairs)
-    inputs["pairs"] = {"path": place, "content_hash": pairs.content_hash, "inputs": pairs.inputs}
+    language = {"language": pairs.identity.get("language")}
+    inputs["pairs"] = {"path": place, "content_hash": pairs.content_hash, **language, "inputs": pairs.inputs}
     if identity.text_from is not None:
         manifest = read_pairs_manifest(identity.text_from)
-        inputs["text_from"] = {"path": identity.text_from, "content_hash": manifest.content_hash}
+        language = {"language": manifest.identity.get("language")}
+        inputs["text_from"] = {"path": identity.text_from, "content_hash": manifest.content_hash, **language}
     return Source(identity.labels, place, identity.text_from, inputs)
 
 

@@ -23,6 +23,9 @@ from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.raysession import cpu_environment, session_options
+from inranker.report.card import write_card
+from inranker.report.job import report_or_warn
+from inranker.report.train import report
 from inranker.storage import Store
 from inranker.training.board import Board, Watcher
 from inranker.training.check import check
@@ -68,7 +71,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
         )
         raise SystemExit(STOPPED_BY_SIGNAL)
     figures["total_seconds"] = round(time.perf_counter() - started, 3)
-    return summarize(config, complete(config, store, identity, source, figures), skipped=False)
+    summary = summarize(config, complete(config, store, identity, source, figures), skipped=False)
+    if config.execution.report:
+        summary |= report_or_warn(lambda: report(config), "train.py … --report")
+    return summary
 
 
 def start_ray() -> None:
@@ -216,7 +222,12 @@ class RayHooks:
 def complete(
     config: TrainConfig, store: Store, identity: dict[str, Any], source: Source, figures: dict[str, Any]
 ) -> Manifest:
-    """Write the manifest of a trained student: its files, and the chain of custody behind it."""
+    """Write the student's model card and the job's manifest: its files, and the chain of custody behind it."""
+    inputs = {
+        **source.inputs,
+        "start": {"path": config.identity.start, "content": fingerprint(identity["start"])},
+    }
+    write_card(store, STUDENT, identity, inputs, figures)
     names = store.list(STUDENT)
     shards = [Shard(name, 1, sha256_bytes(store.read(name))) for name in names]
     kept = ("steps", "loss", "pairs_per_second", "seconds", "total_seconds", "parameters", "pairs", "dev", "saved_step")
@@ -226,10 +237,7 @@ def complete(
             stage="train",
             fingerprint=fingerprint(identity),
             identity=identity,
-            inputs={
-                **source.inputs,
-                "start": {"path": config.identity.start, "content": fingerprint(identity["start"])},
-            },
+            inputs=inputs,
             shards=shards,
             counts={"pairs": figures["pairs"], "steps": figures["steps"]},
             figures={name: figures[name] for name in kept},

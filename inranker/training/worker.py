@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from inranker.fingerprint import plain
 from inranker.losses import Targets, margin, mse_terms
+from inranker.training.agreement import score_sample, write_agreement
 from inranker.training.checkpoint import load_state, save_state, whole_weights
 from inranker.training.deepspeed import learning_rate, make_engine
 from inranker.training.dev import MEASURE, DevRun
@@ -230,6 +231,7 @@ class Trainer:
         with torch.no_grad():
             moved = batch.to(self.device)
             trained_B2 = self.engine(moved.input_ids_BL, moved.mask_BL).float().cpu()
+            sample = score_sample(self.engine, self.data, self.job.identity.seed, self.device)
         self.engine.train()
         if self.place.rank != 0:
             return
@@ -242,3 +244,4 @@ class Trainer:
         error = float((trained_B2 - saved_B2).abs().max())
         if not error <= VERIFIED_TOLERANCE[self.job.identity.precision]:
             raise RuntimeError(f"the saved student's logits differ from the trained one's by {error:.3g}")
+        write_agreement(self.job.output, self.step, sample)
