@@ -1,9 +1,10 @@
-// Self-attention of inputs of one length, as one pass: scores, bias, softmax, pooling, and the 8-bit rounding after it.
+// Attention as one pass: scores, bias, softmax, pooling, and the 8-bit rounding after it; and that of a decoder's one
+// position over all states.
 //
 // Compiled for the machine at hand by attention.py and called through ctypes. It needs AVX-512 with bf16 dot products;
 // without them `lanes` returns 0 and the caller goes another way.
 //
-// Dimensions: n pairs, L tokens of each, H heads, K head width; `packed` buffers hold two bf16 numbers in 32 bits,
+// Dimensions: T tokens, L of one input, H heads, K head width, D model; `packed` buffers hold two bf16 numbers in 32 bits,
 // which is what one dot-product instruction multiplies and adds.
 
 #include <cstdint>
@@ -80,9 +81,9 @@ inline void score_columns(const Head& head, long row, long column, float* scores
 }
 
 // Turns a row of scores into packed weights times the value's scale; returns 1 / sum of the weights.
-inline float soften(const Head& head, float* scores, uint16_t* weights) {
-    const __mmask16 last = (__mmask16)(0xFFFFu >> (head.padded - head.length) % LANES);
-    const long end = head.padded - LANES;  // the last vector may hold columns that are not there
+inline float soften(const float* scale, long length, long padded, const float* scores, uint16_t* weights) {
+    const __mmask16 last = (__mmask16)(0xFFFFu >> (padded - length));
+    const long end = padded - LANES;  // the last vector may hold columns that are not there
     const __m512 nothing = _mm512_set1_ps(-3.0e38f);
     __m512 top = _mm512_mask_loadu_ps(nothing, last, scores + end);
     for (long j = 0; j < end; j += LANES) top = _mm512_max_ps(top, _mm512_loadu_ps(scores + j));
@@ -92,7 +93,7 @@ inline float soften(const Head& head, float* scores, uint16_t* weights) {
         __m512 weight = exponential(_mm512_sub_ps(_mm512_loadu_ps(scores + j), largest));
         if (j == end) weight = _mm512_maskz_mov_ps(last, weight);
         total = _mm512_add_ps(total, weight);
-        const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_mul_ps(weight, _mm512_loadu_ps(head.scale + j)));
+        const __m256bh rounded = _mm512_cvtneps_pbh(_mm512_mul_ps(weight, _mm512_loadu_ps(scale + j)));
         _mm256_storeu_si256((__m256i*)(weights + j), (__m256i)rounded);
     }
     return 1.0f / _mm512_reduce_add_ps(total);
@@ -110,7 +111,9 @@ void attend_rows(const Head& head, long row, float* scores, uint16_t* weights, f
         case 1: score_columns<R, 1>(head, row, column, scores); break;
     }
     float inverse[R];
-    for (int r = 0; r < R; ++r) inverse[r] = soften(head, scores + r * head.padded, weights + r * head.padded);
+    for (int r = 0; r < R; ++r)
+        inverse[r] =
+            soften(head.scale, head.length, head.padded, scores + r * head.padded, weights + r * head.padded);
     for (long k = 0; k < head.width; k += 2 * LANES) {
         __m512 sums[R][2];
         multiply<R, 2>((const uint32_t*)weights, head.padded / 2, head.value + k, head.width, (head.length + 1) / 2,
@@ -161,6 +164,14 @@ inline void transpose(const uint32_t* from, long from_stride, long rows, uint32_
     }
 }
 
+// Two rows of bf16 numbers, side by side in 32 bits; no second row means zeros.
+inline __m512i interleave(const uint16_t* even, const uint16_t* odd) {
+    const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)even));
+    if (!odd) return low;
+    const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)odd));
+    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+
 // Keys by feature, values by pairs of tokens: the order in which `multiply` reads them.
 void pack(const uint16_t* key, const uint16_t* value, long stride, long length, long padded, long width,
           uint32_t* packed_key, uint32_t* packed_value) {
@@ -171,14 +182,8 @@ void pack(const uint16_t* key, const uint16_t* value, long stride, long length, 
     for (long j = 0; j < length; j += 2) {
         const uint16_t* even = value + j * stride;
         uint32_t* row = packed_value + j / 2 * width;
-        for (long k = 0; k < width; k += LANES) {
-            __m512i both = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(even + k)));
-            if (j + 1 < length) {
-                const __m512i odd = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(even + stride + k)));
-                both = _mm512_or_si512(both, _mm512_slli_epi32(odd, 16));
-            }
-            _mm512_storeu_si512(row + k, both);
-        }
+        for (long k = 0; k < width; k += LANES)
+            _mm512_storeu_si512(row + k, interleave(even + k, j + 1 < length ? even + stride + k : nullptr));
     }
 }
 
@@ -199,6 +204,52 @@ void round_to_bytes(const float* values, long count, uint8_t* bytes, float* scal
 void round_to_bf16(const float* values, long count, uint16_t* rounded) {
     for (long k = 0; k < count; k += LANES)
         _mm256_storeu_si256((__m256i*)(rounded + k), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(values + k)));
+}
+
+// Scores of one query by R heads over one input's states: sums over D of query[r][d] * states[l][d].
+template <int R>
+void score_states(const uint16_t* query, long depth, const uint16_t* states, long length, float* scores, long stride) {
+    for (long l = 0; l < length; ++l) {
+        __m512 sums[R];
+        for (int r = 0; r < R; ++r) sums[r] = _mm512_setzero_ps();
+        for (long d = 0; d < depth; d += 2 * LANES) {
+            const __m512bh state = as_bf16(_mm512_loadu_si512(states + l * depth + d));
+            for (int r = 0; r < R; ++r)
+                sums[r] = _mm512_dpbf16_ps(sums[r], as_bf16(_mm512_loadu_si512(query + r * depth + d)), state);
+        }
+        for (int r = 0; r < R; ++r) scores[r * stride + l] = _mm512_reduce_add_ps(sums[r]);
+    }
+}
+
+// Weights (rows of packed pairs of tokens) times states, divided by each row's sum; [R, D] bf16.
+template <int R>
+void pool_states(const uint16_t* weights, long stride, const float* inverse, const uint16_t* states, long length,
+                 long depth, uint16_t* pooled) {
+    for (long d = 0; d < depth; d += LANES) {
+        __m512 sums[R];
+        for (int r = 0; r < R; ++r) sums[r] = _mm512_setzero_ps();
+        for (long l = 0; l < length; l += 2) {
+            const uint16_t* even = states + l * depth + d;
+            const __m512bh both = as_bf16(interleave(even, l + 1 < length ? even + depth : nullptr));
+            for (int r = 0; r < R; ++r)
+                sums[r] = _mm512_dpbf16_ps(sums[r], broadcast((const uint32_t*)(weights + r * stride) + l / 2), both);
+        }
+        for (int r = 0; r < R; ++r) {
+            const __m512 mean = _mm512_mul_ps(sums[r], _mm512_set1_ps(inverse[r]));
+            _mm256_storeu_si256((__m256i*)(pooled + r * depth + d), (__m256i)_mm512_cvtneps_pbh(mean));
+        }
+    }
+}
+
+template <int R>
+void pool_heads(const uint16_t* query, const uint16_t* states, long length, long depth, const float* ones, float* scores,
+                uint16_t* weights, uint16_t* pooled) {
+    const long padded = (length + LANES - 1) / LANES * LANES;
+    score_states<R>(query, depth, states, length, scores, padded);
+    float inverse[R];
+    for (int r = 0; r < R; ++r)
+        inverse[r] = soften(ones, length, padded, scores + r * padded, weights + r * padded);
+    pool_states<R>(weights, padded, inverse, states, length, depth, pooled);
 }
 
 }  // namespace
@@ -250,8 +301,43 @@ extern "C" int attend(const uint16_t* qkv, const float* scale, const float* bias
     return 0;
 }
 
+// What each of `count` queries pools from the states of its own input.
+//   query     bf16 [count, H, D]; D a multiple of 32
+//   states    bf16 [T, D], the inputs end to end
+//   lengths   of each input, none above `longest`
+//   pooled    bf16 [count, H, D]
+// Returns 0, or 1 when memory is out.
+extern "C" int pool(const uint16_t* query, const uint16_t* states, int64_t longest, const int64_t* lengths,
+                    int64_t count, int64_t heads, int64_t depth, uint16_t* pooled) {
+    constexpr int AT_ONCE = 8;
+    const long room = (longest + LANES - 1) / LANES * LANES;
+    auto* scores = (float*)std::aligned_alloc(64, (size_t)room * (4 * AT_ONCE + 2 * AT_ONCE + 4));
+    if (!scores) return 1;
+    auto* weights = (uint16_t*)(scores + AT_ONCE * room);
+    auto* ones = (float*)(weights + AT_ONCE * room);
+    for (long j = 0; j < room; ++j) ones[j] = 1.0f;
+    for (int64_t input = 0; input < count; ++input) {
+        const long length = lengths[input];
+        const uint16_t* from = query + input * heads * depth;
+        uint16_t* to = pooled + input * heads * depth;
+        long h = 0;
+        for (; h + AT_ONCE <= heads; h += AT_ONCE)
+            pool_heads<AT_ONCE>(from + h * depth, states, length, depth, ones, scores, weights, to + h * depth);
+        for (; h + 4 <= heads; h += 4)
+            pool_heads<4>(from + h * depth, states, length, depth, ones, scores, weights, to + h * depth);
+        for (; h < heads; ++h)
+            pool_heads<1>(from + h * depth, states, length, depth, ones, scores, weights, to + h * depth);
+        states += length * depth;
+    }
+    std::free(scores);
+    return 0;
+}
+
 #else
 extern "C" int lanes() { return 0; }
+extern "C" int pool(const uint16_t*, const uint16_t*, int64_t, const int64_t*, int64_t, int64_t, int64_t, uint16_t*) {
+    return 1;
+}
 extern "C" int attend(const uint16_t*, const float*, const float*, int64_t, int64_t, const int64_t*, int64_t, int64_t,
                       int64_t, uint8_t*, float*, uint16_t*) {
     return 1;

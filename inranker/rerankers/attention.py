@@ -1,9 +1,9 @@
-"""Self-attention of the CPU scorer as one pass over memory, where processor and compiler allow it.
+"""Attention of the CPU scorer as one pass over memory, where processor and compiler allow it.
 
 `attention.cpp` is compiled for this very machine at first use and kept in the user's cache. Without a C++ compiler,
 or without AVX-512's bf16 products, `available` is false and torch's own operators do the work.
 
-Dimensions: B inputs that lie end to end, T tokens in all, H heads, K head width.
+Dimensions: B inputs that lie end to end, T tokens in all, H heads, K head width, D model.
 """
 
 import ctypes
@@ -73,6 +73,31 @@ def attend_quantized(
     return small, out_scale_T1
 
 
+def pool(query_BHD: torch.Tensor, states_TD: torch.Tensor, lengths: Sequence[int] | np.ndarray) -> torch.Tensor:
+    """The states of each input, averaged by one unscaled query's attention; everything bfloat16.
+
+    Args:
+        query_BHD: one query of every head for each input.
+        states_TD: the inputs' states, end to end.
+        lengths: of each input, in order.
+
+    Returns:
+        [B, H, D].
+    """
+    library, sizes = _library(), np.ascontiguousarray(lengths, dtype=np.int64)
+    count, heads, depth = query_BHD.shape
+    query_BHD, states_TD = query_BHD.contiguous(), states_TD.contiguous()
+    if library is None or depth % WIDTH_STEP or {query_BHD.dtype, states_TD.dtype} != {torch.bfloat16}:
+        raise ValueError("ask available() first, and give bfloat16")
+    if sizes.sum() != len(states_TD) or len(sizes) != count or sizes.min(initial=1) < 1:
+        raise ValueError(f"{count} lengths must add up to {len(states_TD)} tokens")
+    pooled_BHD = torch.empty_like(query_BHD)
+    inputs = (query_BHD.data_ptr(), states_TD.data_ptr(), int(sizes.max(initial=1)), sizes.ctypes.data, count)
+    if library.pool(*inputs, heads, depth, pooled_BHD.data_ptr()):
+        raise MemoryError("attention found no memory")
+    return pooled_BHD
+
+
 def _call(
     qkv_T3HK: torch.Tensor,
     scale_T1: torch.Tensor | None,
@@ -110,6 +135,7 @@ def _library() -> ctypes.CDLL | None:
         return None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     library.attend.argtypes = [pointer, pointer, pointer, size, size, pointer, size, size, size, *[pointer] * 3]
+    library.pool.argtypes = [pointer, pointer, size, pointer, size, size, size, pointer]
     return library if library.lanes() else None
 
 

@@ -218,6 +218,7 @@ class Decoder:
         states_weight_D = t5.encoder.final_layer_norm.weight.detach().float()
         self.layers = [self._layer(block, states_weight_D) for block in t5.decoder.block]
         answers = t5.lm_head.weight[list(module.answer_ids)].detach().float()
+        self.one_pass = dtype == torch.bfloat16 and attention.available(config.d_model)
         self.head_2D = answers * t5.decoder.final_layer_norm.weight.detach().float() * module.head_scale
 
     def __call__(self, states_TD: torch.Tensor, groups: list[Group]) -> torch.Tensor:
@@ -228,7 +229,10 @@ class Decoder:
             state_BD = layer.itself.added(norm(state_BD, self.epsilon), state_BD)
             query_BHK = layer.query(norm(state_BD, self.epsilon)).view(pairs, self.heads, -1)
             query_BHD = torch.matmul(query_BHK.transpose(0, 1), layer.key_HKD).transpose(0, 1)
-            pooled_BHD = torch.cat(list(pool(query_BHD, states_TD, groups)))
+            if self.one_pass:
+                pooled_BHD = attention.pool(query_BHD, states_TD, lengths_of(groups))
+            else:
+                pooled_BHD = torch.cat(list(pool(query_BHD, states_TD, groups)))
             value_BHK = torch.matmul(pooled_BHD.transpose(0, 1), layer.value_HDK).transpose(0, 1)
             state_BD = layer.out.added(value_BHK.reshape(pairs, -1), state_BD)
             hidden_BF = layer.up(norm(state_BD, self.epsilon), "none" if self.gated else RELU)

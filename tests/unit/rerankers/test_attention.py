@@ -68,6 +68,19 @@ def test_one_pass_gives_the_formula(machine: None, heads: int, width: int) -> No
     assert ((restored - scaled).abs() <= 0.51 * out_scale_T1 + 0.01 * scaled.abs().max()).all()
 
 
+@pytest.mark.parametrize(("heads", "depth"), [(8, 512), (13, 96)])
+def test_one_query_pools_the_states_of_its_input(machine: None, heads: int, depth: int) -> None:
+    generator = torch.Generator().manual_seed(heads)
+    states_TD = torch.randn(sum(LENGTHS), depth, generator=generator).bfloat16()
+    query_BHD = (torch.randn(len(LENGTHS), heads, depth, generator=generator) * 0.1).bfloat16()
+    pooled_BHD = attention.pool(query_BHD, states_TD, LENGTHS).float()
+    for number, states_LD in enumerate(states_TD.float().split(LENGTHS)):
+        weights_HL = torch.softmax(query_BHD[number].float() @ states_LD.T, dim=-1)
+        assert (pooled_BHD[number] - weights_HL @ states_LD).abs().max() <= 0.02
+    with pytest.raises(ValueError, match="lengths must add up"):
+        attention.pool(query_BHD, states_TD[1:], LENGTHS)
+
+
 def test_lengths_that_do_not_fit_are_refused(machine: None) -> None:
     qkv, bias = torch.zeros(5, 3 * 64, dtype=torch.bfloat16), torch.zeros(1, 2 * 4 - 1 + attention.OVERREAD)
     for lengths in ([4], [5], [0, 4]):
