@@ -8,12 +8,14 @@ and a receipt cannot be written unless pairs in = labelled + quarantined.
 import os
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.util.metrics import Gauge
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from inranker.crashpoints import crash_point
 from inranker.errors import UserError
@@ -62,30 +64,31 @@ class UnitAttempts:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.starts: dict[str, int] = {}
+        self.starts: Counter[tuple[str, str]] = Counter()
 
-    def begin(self, unit_name: str) -> None:
-        """Note a start.
+    def begin(self, unit_name: str, stage: str) -> None:
+        """Note a start of a stage's work on a unit.
 
         Raises:
-            UserError: the unit has been started as often as it may.
+            UserError: it has been started as often as it may.
         """
-        self.starts[unit_name] = self.starts.get(unit_name, 0) + 1
-        if self.starts[unit_name] > self.limit:
+        self.starts[stage, unit_name] += 1
+        if self.starts[stage, unit_name] > self.limit:
             raise UserError(
-                f"unit {unit_name} ended its process {self.limit} times; look at its pairs (number-start-stop are the "
-                "pairs shard and rows) or raise --execution.max_attempts"
+                f"unit {unit_name} ended its process {self.limit} times in {stage}; look at its pairs "
+                "(number-start-stop are the pairs shard and rows) or raise --execution.max_attempts"
             )
 
 
 class RemoteAttempts:
-    """What a scorer holds: asks the one `UnitAttempts` of the job."""
+    """What a stage's processes hold: asks the one `UnitAttempts` of the job."""
 
-    def __init__(self, attempts: Any) -> None:
+    def __init__(self, attempts: Any, stage: str) -> None:
         self.attempts = attempts
+        self.stage = stage
 
     def __call__(self, unit_name: str) -> None:
-        ray.get(self.attempts.begin.remote(unit_name))
+        ray.get(self.attempts.begin.remote(unit_name, self.stage))
 
 
 def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
@@ -172,7 +175,7 @@ def unit_graph(
 ) -> ray.data.Dataset:
     """The data flow of a label job, lazily; one row per unit all the way. `reuse` names an index of earlier labels."""
     chosen, execution = config.identity, config.execution
-    attempts = ray.remote(UnitAttempts).options(num_cpus=0).remote(execution.max_attempts)
+    attempts = start_counting(execution.max_attempts)
     overrides = reranker_overrides(config)
     on_gpu = execution.gpus_per_actor > 0
     threads = None if on_gpu else execution.threads or cpu_threads(execution)
@@ -184,6 +187,7 @@ def unit_graph(
         once_per_process,
         fn_args=(
             stages.tokenise,
+            RemoteAttempts(attempts, "tokenising"),
             chosen.pairs,
             config.output,
             job_fingerprint,
@@ -203,7 +207,7 @@ def unit_graph(
             "device": "cuda" if on_gpu else "cpu",
             "threads": threads,
             "token_budget": execution.token_budget,
-            "begin": RemoteAttempts(attempts),
+            "begin": RemoteAttempts(attempts, "scoring"),
             "overrides": overrides,
         },
         compute=actors,
@@ -213,8 +217,17 @@ def unit_graph(
         **one_unit,
     )
     return scored.map_batches(
-        once_per_process, fn_args=(stages.commit, config.output, job_fingerprint), num_cpus=COMMIT_CPUS, **one_unit
+        once_per_process,
+        fn_args=(stages.commit, RemoteAttempts(attempts, "committing"), config.output, job_fingerprint),
+        num_cpus=COMMIT_CPUS,
+        **one_unit,
     )
+
+
+def start_counting(limit: int) -> Any:
+    """The job's `UnitAttempts`, on the driver's own node: on another, that node's death would end the job."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(UnitAttempts).options(num_cpus=0, scheduling_strategy=here).remote(limit)
 
 
 def tokenising_tasks() -> int | None:

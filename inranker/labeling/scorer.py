@@ -176,8 +176,12 @@ def _scored(work: pa.Table) -> np.ndarray:
     return scored
 
 
-def once_per_process(work: pa.Table, work_class: type, *arguments: Hashable) -> pa.Table:
-    """Apply a stage as a task: its object (tokenizer, store) is built once in each worker process."""
+def once_per_process(work: pa.Table, work_class: type, begin: Callable[[str], None], *arguments: Hashable) -> pa.Table:
+    """Apply a stage as a task: its object (tokenizer, store) is built once in each worker process.
+
+    `begin` is told the unit's name first; it raises to stop a unit that has been started too often.
+    """
+    begin(unit_from_json(work["unit"][0].as_py()).name)
     built: Callable[[pa.Table], pa.Table] = _built(work_class, arguments)
     return built(work)
 

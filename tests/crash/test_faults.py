@@ -38,11 +38,11 @@ def poisoned(stage: type, end: Callable[[], object]) -> type:
     class Poisoned(stage):  # type: ignore[misc]
         def __call__(self, work: pa.Table) -> pa.Table:
             unit = unit_from_json(work["unit"][0].as_py())
-            if unit.name != POISON:
-                return super().__call__(work)
-            if isinstance(self, PairScorer):
-                self.begin(unit.name)
-            end()
+            if unit.name == POISON:
+                if isinstance(self, PairScorer):
+                    self.begin(unit.name)  # tasks are counted by what calls them
+                end()
+            return super().__call__(work)
 
     return Poisoned
 

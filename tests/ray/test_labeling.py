@@ -112,7 +112,9 @@ def test_empty_texts_are_quarantined_and_too_many_fail_the_job(teacher: Path, tm
     pairs = make_pairs(tmp_path / "pairs", rows)
     strict = label(job(pairs, teacher, tmp_path / "out"))
     assert (strict["pairs"], strict["labelled"], strict["quarantined"], strict["failed"]) == (100, 98, 2, True)
-    assert not label(job(pairs, teacher, tmp_path / "out", max_quarantined=0.05))["failed"]
+    assert "2 of 100 pairs are quarantined, more than the share of 0.001" in strict["reasons"][0]
+    assert exit_code(job(pairs, teacher, tmp_path / "out")) == 1
+    assert exit_code(job(pairs, teacher, tmp_path / "out", max_quarantined=0.05)) == 0
     tables = [pa.parquet.read_table(path) for path in sorted((tmp_path / "out" / "quarantine").iterdir())]
     assert [row for table in tables for row in table.select(["row", "reason"]).to_pylist()] == [
         {"row": 3, "reason": "empty passage"},
@@ -134,32 +136,34 @@ def test_labels_of_an_earlier_job_are_not_scored_again(
     assert [source["content_hash"] for source in recorded] == [read_manifest(str(labels)).content_hash]
 
 
-@pytest.mark.parametrize(
-    ("damage", "sentence"),
-    [
-        ("quarantine", "2 of 100 pairs are quarantined"),
-        ("logit", "pairs again and a logit of unit 000000-000000000-000000100, row "),
-    ],
-)
-def test_a_job_that_failed_says_why_and_exits_with_1(
-    damage: str, sentence: str, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_label_that_is_not_the_teachers_fails_the_audit(
+    labels: Path, pairs: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = pair_rows(100)
-    if damage == "quarantine":
-        rows[3]["passage"], rows[60]["query"] = " \u2003", ""
-    pairs, output = make_pairs(tmp_path / "pairs", rows), tmp_path / "out"
-    words = ["--pairs", str(pairs), "--teacher", str(teacher), "--output", str(output), "--audit_share", "0.96"]
-    words += ["--unit_rows", "100", "--progress", "false", "--threads", "1"]
-    if damage == "logit":
-        label(job(pairs, teacher, output, unit_rows=100, audit_share=0.0))
-        unit = plan_units(read_manifest(str(pairs)).shards, 100)[0]
-        change_labels(output, unit, list(range(100)), by=0.01)
-        (output / "manifest.json").unlink()
-    for _ in range(2):  # the second time nothing is done, and it is no success either
-        with pytest.raises(SystemExit) as stopped:
-            main(LabelConfig, label, "", argv=words)
-        assert stopped.value.code == 1
-        assert sentence in capsys.readouterr().out
+    """All units are done when the driver dies, and one of them by a broken accelerator: the same command finds it."""
+    output = tmp_path / "out"
+    shutil.copytree(labels, output)
+    (output / "manifest.json").unlink()
+    unit = plan_units(read_manifest(str(pairs)).shards, 50)[2]
+    change_labels(output, unit, list(range(unit.start, unit.stop)), by=0.01)
+    assert exit_code(job(pairs, teacher, output)) == 1
+    said = capsys.readouterr().out
+    assert f"pairs again and a logit of unit {unit.name}, row " in said
+    assert "differs by 0.01, more than --audit_threshold 0.001" in said
+    assert exit_code(job(pairs, teacher, output)) == 1  # nothing is left to do, and it is no success either
+    assert exit_code(job(pairs, teacher, output, audit_threshold=0.02)) == 0
+
+
+def exit_code(config: LabelConfig) -> int:
+    """What the script of a job says to the shell."""
+    execution = config.execution
+    words = ["--pairs", config.identity.pairs, "--teacher", config.identity.teacher, "--output", config.output]
+    words += ["--unit_rows", str(execution.unit_rows), "--threads", "1", "--progress", "false", "--report", "false"]
+    words += ["--max_quarantined", str(execution.max_quarantined)]
+    words += ["--audit_threshold", str(execution.audit_threshold)] if execution.audit_threshold else []
+    with pytest.raises(SystemExit) as stopped:
+        main(LabelConfig, label, "", argv=words)
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
 
 
 def test_odd_texts_go_through(teacher: Path, tmp_path: Path) -> None:
@@ -232,11 +236,12 @@ def test_a_finished_job_whose_receipts_were_removed_says_so(
 
 def test_a_unit_that_starts_too_often_ends_the_job_by_name() -> None:
     attempts = UnitAttempts(limit=2)
-    attempts.begin("a")
-    attempts.begin("b")
-    attempts.begin("a")
-    with pytest.raises(UserError, match="unit a ended its process 2 times"):
-        attempts.begin("a")
+    attempts.begin("a", "scoring")
+    attempts.begin("b", "scoring")
+    attempts.begin("a", "tokenising")
+    attempts.begin("a", "scoring")
+    with pytest.raises(UserError, match="unit a ended its process 2 times in scoring"):
+        attempts.begin("a", "scoring")
 
 
 @pytest.mark.parametrize(("total", "actors", "rows"), [(10, 1, 64), (10_000, 1, 1250), (25_000_000, 64, 8192)])
