@@ -4,8 +4,12 @@ from collections.abc import Callable
 
 from inranker.corpora.base import Collection
 from inranker.corpora.beir import BeirCollection
+from inranker.corpora.files import folder_reader, open_files
 from inranker.corpora.ir_datasets_reader import IrDatasetsCollection
 from inranker.corpora.python_docs import PythonDocsCollection
+from inranker.corpora.quati import open_quati
+from inranker.corpora.records import KINDS
+from inranker.corpora.windows import TextsCollection
 from inranker.errors import UserError
 
 __all__ = ["READERS", "Collection", "open_collection"]
@@ -14,11 +18,15 @@ READERS: dict[str, Callable[[str, str | None], Collection]] = {
     "beir": BeirCollection,
     "ir_datasets": IrDatasetsCollection,
     "python-docs": PythonDocsCollection,
+    "quati": open_quati,
+    "files": open_files,
+    "texts": TextsCollection,
+    **{kind: folder_reader(kind) for kind in KINDS},
 }
 
 
 def open_collection(name: str, language: str | None = None) -> Collection:
-    """The collection of a name: `beir:PATH`, `ir_datasets:ID` or `python-docs`.
+    """The collection of a name, such as `beir:PATH`, `ir_datasets:ID`, `files:DESCRIPTION.yaml` or `python-docs`.
 
     Args:
         name: reader, colon, and what the reader takes (a path, an id).

@@ -24,14 +24,17 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         UserError: no such file, not UTF-8, or a damaged gzip file.
     """
+    return ((number, line.rstrip("\r\n")) for number, line in whole_lines(path) if line.strip())
+
+
+def whole_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """As `lines`, but all of them and with what ends them."""
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
             for number, raw in enumerate(file, start=1):
-                line = raw.decode("utf-8").rstrip("\r\n")
-                line = line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
-                if line.strip():
-                    yield number, line
+                line = raw.decode("utf-8")
+                yield number, line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}, line {number}: not valid UTF-8 (byte {error.start} of the line); convert the file to UTF-8"

@@ -95,7 +95,7 @@ def test_an_index_of_the_cache_that_is_not_what_it_says(folder: Path, cache: Pat
     for place in cache.glob("lucene-*"):
         with pytest.raises(UserError, match=r"was made with analyser lucene-\S+, not lucene-xx; delete"):
             lucene.described(place, "lucene-xx")
-        for file in (place / lucene.INDEX).glob("*.cf[se]"):
+        for file in (place / lucene.INDEX).glob("_*"):
             file.write_bytes(b"x")
     with pytest.raises(UserError, match=r"is damaged .lucene/\S+ has 1 bytes, not \d+.; delete that directory"):
         open_retriever(collection, "lucene", cache=cache)
