@@ -36,8 +36,10 @@ STAGES = {
     "vocabulary": StageEntry("inranker.starts", "inranker.starts:VocabularyConfig", "vocabulary"),
     "create": StageEntry("inranker.starts", "inranker.starts:CreateConfig", "create"),
     "mine": StageEntry("inranker.mining", "inranker.mining:MineConfig", "mine"),
+    "import": StageEntry("inranker.labeling.importing", "inranker.labeling.importing:ImportConfig", "import_labels"),
     "label": StageEntry("inranker.labeling.factory", "inranker.labeling.config:LabelConfig", "label"),
     "combine": StageEntry("inranker.labeling.combine", "inranker.labeling.combine:CombineConfig", "combine"),
+    "export": StageEntry("inranker.labeling.export", "inranker.labeling.export:ExportConfig", "export_labels"),
     "train": StageEntry("inranker.training.loop", "inranker.training.config:TrainConfig", "train"),
     "evaluate": StageEntry("inranker.evaluation.stage", "inranker.evaluation.config:EvaluateConfig", "evaluate"),
 }
@@ -81,8 +83,7 @@ def distill(config: DistillConfig) -> dict[str, Any]:
     Raises:
         UserError: a stage's config is wrong (all are checked before the first runs), or a stage says so.
     """
-    calls = _until(config)
-    prepared = [(call, *_prepare(config, call)) for call in calls]
+    prepared = prepare(config)
     store = Store(config.output)
     earlier = _earlier_seconds(store)
     summary: dict[str, Any] = {"seconds": {}, "skipped": [], "failed": False}
@@ -105,6 +106,15 @@ def distill(config: DistillConfig) -> dict[str, Any]:
             break
         _write_summary(store, summary)
     return summary | {"table": summary_table(summary)}
+
+
+def prepare(config: DistillConfig) -> list[tuple[StageCall, Any, Callable[[Any], dict[str, Any]]]]:
+    """The stages to run, each with its checked config and its function.
+
+    Raises:
+        UserError: a name, a stage or a field of a stage is wrong.
+    """
+    return [(call, *_prepare(config, call)) for call in _until(config)]
 
 
 def verify_output(output: str) -> None:
