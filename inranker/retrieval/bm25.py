@@ -67,13 +67,13 @@ class Bm25Index:
         if not term_ids or depth < 1:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         scores = self.scorer.get_scores_from_ids(term_ids)
-        if depth < len(scores):
-            bound = np.partition(scores, len(scores) - depth)[len(scores) - depth]
-            rows = np.flatnonzero((scores >= bound) & (scores > 0))
-        else:
-            rows = np.flatnonzero(scores > 0)
-        order = np.argsort(-scores[rows], kind="stable")[:depth]
-        return rows[order], scores[rows[order]]
+        rows = np.flatnonzero(scores > 0)
+        found = scores[rows]
+        if depth < len(found):  # among the zeros of all other passages np.partition takes twenty times as long
+            best = found >= np.partition(found, len(found) - depth)[len(found) - depth]
+            rows, found = rows[best], found[best]
+        order = np.argsort(-found, kind="stable")[:depth]
+        return rows[order], found[order]
 
     def save(self, directory: Path) -> None:
         """Write the index; the description comes last, so that an index cut short is not taken for one."""

@@ -25,7 +25,6 @@ SETS = {
     **dict.fromkeys(["scifact", "cranfield", "cacm", "cisi", "vaswani", "adi", "covidqa"], ("test", "en")),
     **dict.fromkeys(["climatefever_evidence", "msmarco_dl_5k", "pira_en", "wikiqa"], ("test", "en")),
     **dict.fromkeys(["faquad_pt", "pira_pt", "quati_mini"], ("test", "pt")),
-    "debian_desc_ptbr": ("train", "pt"),
 }
 
 

@@ -2,8 +2,7 @@
 
 A passage is four sentences drawn at random from all passages of the English collections, so words, their frequencies
 and the lengths of sentences are real, and no two passages are alike. Queries are the collections' own, then runs of 6
-to 12
-words of a random sentence. Both are functions of the seed.
+to 12 words of a random sentence. Both are functions of the seed.
 """
 
 import os
