@@ -86,6 +86,9 @@ def _read_pairs(store: Store, shard: Shard) -> pa.Table:
         file = pq.ParquetFile(pa.BufferReader(data))
         if missing := [name for name in TEXT_COLUMNS if name not in file.schema_arrow.names]:
             raise UserError(f"{where} has no column {missing[0]}; mine the pairs anew")
+        for field in (file.schema_arrow.field(name) for name in TEXT_COLUMNS):
+            if not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
+                raise UserError(f"{where}: {field.name} is {field.type}, not text; mine the pairs anew")
         return file.read(list(TEXT_COLUMNS))
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{where} cannot be read: {error}") from error
