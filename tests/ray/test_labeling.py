@@ -64,11 +64,16 @@ def test_manifest_leads_back_to_pairs_and_teacher(labels: Path, pairs: Path) -> 
     assert len(finished_units(Store(str(labels)))) == 8
 
 
-def test_two_actors_give_the_same_labels(labels: Path, pairs: Path, teacher: Path, tmp_path: Path) -> None:
-    label(job(pairs, teacher, tmp_path / "out", actors=2, unit_rows=30))
-    one, two = read_labels(str(labels)), read_labels(str(tmp_path / "out"))
-    assert one["passage_id"] == two["passage_id"]
-    np.testing.assert_allclose(one["true_logit"], two["true_logit"], atol=1e-5)
+@pytest.mark.parametrize("actors", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_more_actors_give_the_same_labels(
+    actors: int, labels: Path, pairs: Path, teacher: Path, tmp_path: Path
+) -> None:
+    label(job(pairs, teacher, tmp_path / "out", actors=actors, unit_rows=30))
+    one, more = read_labels(str(labels)), read_labels(str(tmp_path / "out"))
+    for name in ("shard", "row", "query_id", "passage_id"):
+        assert one[name] == more[name]
+    for name in ("false_logit", "true_logit"):
+        np.testing.assert_allclose(one[name], more[name], atol=1e-5)
 
 
 def test_a_finished_job_returns_at_once_and_resume_scores_only_what_is_missing(
