@@ -20,7 +20,7 @@ from inranker.labeling.reuse import ReuseIndex
 from inranker.labeling.rows import UnitReader, from_parquet, label_table, to_parquet
 from inranker.manifest import read_identity
 from inranker.rerankers import load_encoder, load_reranker
-from inranker.rerankers.encode import EncodedPairs
+from inranker.rerankers.encode import EncodedPairs, PairEncoder
 from inranker.storage import Store
 from inranker.units import Receipt, commit, put_object, unit_from_json
 
@@ -47,7 +47,7 @@ class PairTokenizer:
         # Tasks are spread over the cores already; a pool of threads in each would only make them wait for each other.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         self.read = UnitReader(Store(pairs))
-        self.encoder = load_encoder(teacher, **dict(overrides))
+        self.encoder = _encoder(fingerprint, teacher, overrides)
         self.known = ReuseIndex(Store(output), reuse) if reuse else None
 
     def __call__(self, work: pa.Table) -> pa.Table:
@@ -184,6 +184,12 @@ def once_per_process(work: pa.Table, work_class: type, begin: Callable[[str], No
     begin(unit_from_json(work["unit"][0].as_py()).name)
     built: Callable[[pa.Table], pa.Table] = _built(work_class, arguments)
     return built(work)
+
+
+@lru_cache(maxsize=2)
+def _encoder(fingerprint: str, teacher: str, overrides: tuple[tuple[str, Any], ...]) -> PairEncoder:
+    """Loaded once a process for a job, whatever its output; the fingerprint tells teachers at one path apart."""
+    return load_encoder(teacher, **dict(overrides))
 
 
 @lru_cache(maxsize=8)
