@@ -116,3 +116,37 @@ def test_the_script(labelled: Path, repository: Path, tmp_path: Path, monkeypatc
         runpy.run_path(str(repository / "pipelines" / "export_labels.py"), run_name="__main__")
     assert stopped.value.code == 0
     assert (tmp_path / "out" / "train-00000.jsonl").exists()
+
+
+def test_sentence_transformers_trains_on_the_triples(labelled: Path, tokenizer: Path, tmp_path: Path) -> None:
+    """Its own trainer and MarginMSELoss see three texts and the teacher's difference of every triple."""
+    reason = "the real trainer is checked where sentence-transformers and datasets are installed"
+    st = pytest.importorskip("sentence_transformers", reason=reason)
+    datasets = pytest.importorskip("datasets", reason=reason)
+    from sentence_transformers.losses import MarginMSELoss
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    class Spy(MarginMSELoss):
+        """Notes what it is given."""
+
+        def forward(self, sentence_features: Any, labels: Any) -> Any:
+            features = list(sentence_features)
+            assert len(features) == 3
+            seen.extend(labels.tolist())
+            return super().forward(features, labels)
+
+    seen: list[float] = []
+    export_labels(config(labelled, tmp_path / "out", "sentence-transformers", shard_rows=10))
+    triples = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "out" / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(words), **shape)).save_pretrained(tmp_path / "bert")
+    words.save_pretrained(tmp_path / "bert")
+    model = st.SentenceTransformer(modules=[Transformer(str(tmp_path / "bert")), Pooling(32)], device="cpu")
+    options = {"num_train_epochs": 1, "per_device_train_batch_size": 5, "report_to": [], "use_cpu": True}
+    arguments = st.SentenceTransformerTrainingArguments(output_dir=str(tmp_path / "run"), disable_tqdm=True, **options)
+    st.SentenceTransformerTrainer(model=model, args=arguments, train_dataset=triples, loss=Spy(model)).train()
+    np.testing.assert_allclose(sorted(seen), sorted(triple[3] for triple in expected_triples(labelled)), rtol=1e-5)
