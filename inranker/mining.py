@@ -20,6 +20,8 @@ from inranker.corpora.texts import PassageTexts
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
+from inranker.report.job import report_or_warn
+from inranker.report.mine import report
 from inranker.retrieval import Bm25Options, open_retriever, retriever_identity
 from inranker.retrieval.sampling import POSITIVE, Band, Draw, Drawn, Recipe, draw_batch, parse_bands, stable_hash
 from inranker.storage import Store
@@ -86,6 +88,10 @@ class MineExecution:
     """Queries whose candidates are in memory at a time."""
     progress: bool = True
     """Show progress bars."""
+    report: bool = True
+    """Write report.html when the job is done; it reads the pairs once more."""
+    report_tokenizer: str | None = None
+    """Directory or hub id of a tokenizer whose tokens the report counts passages in; null counts words."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
     store = Store(config.output)
     positives, counts = _positives(collection, chosen)
     queries = _choose_queries(collection, positives, chosen)  # bad input ends the job before it claims its output
+    reported: dict[str, Any] = {}
     if not (finished := claim_output(store, STAGE, identity)):
         draw = _draw(collection, queries, positives, config)
         shards = _write_shards(store, collection, queries, draw, config)
@@ -125,6 +132,8 @@ def mine(config: MineConfig) -> dict[str, Any]:
         counts = collection.counts(chosen.split) | counts | draw.counts()
         made = fingerprint(identity)
         write_manifest(store, Manifest(STAGE, made, identity, {"collection": source}, shards, counts))
+        if config.execution.report:
+            reported = report_or_warn(lambda: report(config), "mine.py … --report")
     manifest = read_manifest(store)
     return {
         "stage": STAGE,
@@ -135,6 +144,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
         "counts": manifest.counts,
         "shards": len(manifest.shards),
         "seconds": round(time.monotonic() - started, 3),
+        **reported,
     }
 
 

@@ -9,6 +9,9 @@ The same seed gives the same bytes on any machine.
 
 from inranker.cli import main
 from inranker.mining import MineConfig, mine
+from inranker.report.mine import report
+
+MODES = {"report": (report, "write the report.html of a finished job; mine nothing")}
 
 if __name__ == "__main__":
-    main(MineConfig, mine, __doc__)
+    main(MineConfig, mine, __doc__, MODES)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 MOST_BINS = 4096
 FINEST_EXPONENT = -24  # bins start 2^-24 wide: narrower than a float32 can tell logits apart
@@ -165,17 +167,20 @@ class Tally:
         self.seen: dict[int, int] = {}
         self.rows = 0
 
-    def add(self, keys: Iterable[str]) -> None:
-        """Count occurrences."""
-        for key in keys:
-            self.rows += 1
-            hashed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
-            if hashed >= self.bound:
-                continue
-            self.seen[hashed] = self.seen.get(hashed, 0) + 1
-            while len(self.seen) > self.most:
-                self.bound //= 2
-                self.seen = {kept: count for kept, count in self.seen.items() if kept < self.bound}
+    def add(self, column: pa.ChunkedArray) -> None:
+        """Count the occurrences of each string of a column."""
+        for found in pc.value_counts(column).to_pylist():
+            self._count(found["values"], found["counts"])
+
+    def _count(self, key: str, times: int) -> None:
+        self.rows += times
+        hashed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+        if hashed >= self.bound:
+            return
+        self.seen[hashed] = self.seen.get(hashed, 0) + times
+        while len(self.seen) > self.most:
+            self.bound //= 2
+            self.seen = {kept: count for kept, count in self.seen.items() if kept < self.bound}
 
     @property
     def share(self) -> float:

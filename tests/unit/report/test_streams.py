@@ -1,6 +1,7 @@
 """Figures in bounded memory: they do not depend on how the values were cut, and they are those of the values."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,8 +73,8 @@ def test_a_tally_is_exact_while_it_fits_and_close_when_it_does_not() -> None:
     keys = [f"text {number % 30_000}" for number in range(45_000)]
     exact, sampled = Tally(), Tally(most=4096)
     for tally in (exact, sampled):
-        tally.add(keys[:10_000])
-        tally.add(keys[10_000:])
+        for part in (keys[:10_000], keys[10_000:]):
+            tally.add(pa.chunked_array([part]))
     assert (exact.repeats().distinct, exact.repeats().repeated, exact.repeats().estimated) == (30_000, 15_000, False)
     estimate = sampled.repeats()
     assert estimate.estimated and len(sampled.seen) <= 4096
