@@ -35,3 +35,4 @@ test-all: lint
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m tests.benchmarks.scorer --json out/bench/scorer.json
+	$(BIN)/python -m tests.benchmarks.labeling --json out/bench/labeling.json
