@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from inranker.corpora.base import Collection
 from inranker.corpora.beir import BeirCollection
+from inranker.corpora.beir16 import open_beir16
 from inranker.corpora.files import folder_reader, open_files
 from inranker.corpora.ir_datasets_reader import IrDatasetsCollection
 from inranker.corpora.python_docs import PythonDocsCollection
@@ -16,6 +17,7 @@ __all__ = ["READERS", "Collection", "open_collection"]
 
 READERS: dict[str, Callable[[str, str | None], Collection]] = {
     "beir": BeirCollection,
+    "beir16": open_beir16,
     "ir_datasets": IrDatasetsCollection,
     "python-docs": PythonDocsCollection,
     "quati": open_quati,

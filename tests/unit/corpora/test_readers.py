@@ -90,7 +90,12 @@ WRITERS: dict[str, Callable[[Path], str]] = {
     "quati": quati,
     **{kind: folder_of(kind) for kind in KINDS},
 }
-ELSEWHERE = {"python-docs": "test_python_docs.py", "ir_datasets": "test_ir_datasets.py", "texts": "below: no queries"}
+ELSEWHERE = {
+    "python-docs": "test_python_docs.py",
+    "ir_datasets": "test_ir_datasets.py",
+    "texts": "below: no queries",
+    "beir16": "test_beir16.py",
+}
 
 
 def test_every_reader_is_tested() -> None:
