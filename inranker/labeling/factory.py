@@ -22,17 +22,15 @@ from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
 from inranker.labeling.audit import audit_figures, audit_settings, audit_units, merge, share_out
 from inranker.labeling.config import LabelConfig, LabelExecution
-from inranker.labeling.job import chosen_unit_rows, failures, job_identity, read_pairs, reranker_overrides
+from inranker.labeling.finish import complete, summarize
+from inranker.labeling.job import chosen_unit_rows, job_identity, read_pairs, reranker_overrides
 from inranker.labeling.progress import UnitProgress, to_store
-from inranker.labeling.read import pairs_location
-from inranker.labeling.reuse import build_index, indexed_sources, reuse_sources
+from inranker.labeling.reuse import build_index, reuse_sources
 from inranker.labeling.scorer import LabelCommitter, PairScorer, PairTokenizer, once_per_process
 from inranker.manifest import (
-    Manifest,
     claim_output,
     read_identity,
     read_manifest,
-    write_manifest,
 )
 from inranker.probe import require_exclusive_create
 from inranker.raysession import cpu_environment, session_options
@@ -40,7 +38,7 @@ from inranker.report.job import report_or_warn
 from inranker.report.label import report
 from inranker.rerankers.flops import teacher_flops
 from inranker.storage import Store
-from inranker.units import Receipt, Unit, finished_units, plan_units, read_receipts, total_counts, unit_to_json
+from inranker.units import Unit, finished_units, plan_units, unit_to_json
 
 COMMIT_CPUS = 0.25  # commits wait for storage, not for a core
 # Not a whole CPU: Ray fuses neighbours that ask for the same resources, and tokenising would move into the scoring
@@ -264,89 +262,11 @@ def cpu_threads(execution: LabelExecution) -> int:
     return max(1, (os.cpu_count() or 1) // execution.actors)
 
 
-def complete(
-    config: LabelConfig,
-    store: Store,
-    identity: dict[str, Any],
-    units: list[Unit],
-    pairs_hash: str,
-    seconds: float,
-    audit: dict[str, Any] | None,
-) -> Manifest:
-    """Write the manifest of a job whose units are all done.
-
-    Raises:
-        RuntimeError: a unit has no receipt.
-    """
-    finished = finished_units(store)
-    missing = [unit.name for unit in units if unit.name not in finished]
-    if missing:
-        raise RuntimeError(f"{len(missing)} of {len(units)} units have no receipt (first: {missing[0]}); run it again")
-    receipts = read_receipts(store, [unit.name for unit in units])
-    _require_whole(receipts, fingerprint(identity))
-    counts = total_counts(receipts)
-    figures = {
-        "tokens": sum(receipt.figures["tokens"] for receipt in receipts),
-        "scoring_seconds": round(sum(receipt.figures["seconds"] for receipt in receipts), 3),
-        "duplicates": sum(receipt.figures.get("duplicates", 0) for receipt in receipts),
-        "reused": sum(receipt.figures.get("reused", 0) for receipt in receipts),
-        "last_start_seconds": round(seconds, 3),
-        "audit": audit,
-    }
-    earlier = indexed_sources(store)
-    crash_point("before-manifest")
-    manifest = write_manifest(
-        store,
-        Manifest(
-            stage="label",
-            fingerprint=fingerprint(identity),
-            identity=identity,
-            inputs={
-                "pairs": {**pairs_location(config.output, config.identity.pairs), "content_hash": pairs_hash},
-                "teacher": {"path": config.identity.teacher, "scorer": fingerprint(identity["scorer"])},
-                **({"reuse": {"labels": earlier}} if earlier else {}),
-            },
-            shards=[receipt.data for receipt in receipts],
-            counts={"pairs": counts["rows"], "labelled": counts["done"], "quarantined": counts["quarantined"]},
-            figures=figures,
-        ),
-    )
-    crash_point("after-manifest")
-    return manifest
-
-
-def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[str, Any]:
-    """What a label job reports."""
-    counts, reasons = manifest.counts, failures(config, manifest)
-    seconds = manifest.figures["scoring_seconds"]
-    scored = counts["labelled"] - manifest.figures.get("duplicates", 0) - manifest.figures.get("reused", 0)
-    return {
-        "stage": "label",
-        "output": config.output,
-        "fingerprint": manifest.fingerprint,
-        "skipped": skipped,
-        **counts,
-        "tokens": manifest.figures["tokens"],
-        "duplicates": manifest.figures.get("duplicates", 0),
-        "reused": manifest.figures.get("reused", 0),
-        "pairs_per_scoring_second": round(scored / seconds, 1) if seconds else None,
-        "audit": manifest.figures.get("audit"),
-        "failed": bool(reasons),
-        "reasons": reasons,
-    }
-
-
 def _quiet_progress_bars() -> None:
     """One bar in pairs says more than Ray's in blocks."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-
-
-def _require_whole(receipts: list[Receipt], job_fingerprint: str) -> None:
-    for receipt in receipts:
-        if receipt.fingerprint != job_fingerprint:
-            raise UserError(f"the receipt of unit {receipt.unit} is of another job; use an output directory of its own")
 
 
 def _as_user_error(error: BaseException) -> UserError | None:

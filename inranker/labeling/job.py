@@ -12,8 +12,6 @@ PAIRS_STAGES = ("mine", "import")  # whose output is pairs
 UNIT_ROWS = 8192
 SMALLEST_UNIT_ROWS = 64
 UNITS_PER_ACTOR = 8  # with fewer, the last units to finish leave the other actors idle
-# Largest |difference of a logit| between two batch layouts. Seen: 1e-5 in float32; bfloat16 keeps 8 bits of a logit.
-AUDIT_THRESHOLDS = {"float32": 1e-3, "bfloat16": 0.5}
 
 
 def read_pairs(config: LabelConfig) -> Manifest:
@@ -40,26 +38,6 @@ def reranker_overrides(config: LabelConfig) -> dict[str, Any]:
     """Choices of the job that replace those of the teacher's reranker.json."""
     chosen = {"max_length": config.identity.max_length, "truncation": config.identity.truncation}
     return {name: value for name, value in chosen.items() if value is not None}
-
-
-def failures(config: LabelConfig, manifest: Manifest) -> list[str]:
-    """Why a job whose units are all done still counts as failed; one sentence each."""
-    counts, execution = manifest.counts, config.execution
-    reasons = []
-    if counts["quarantined"] > execution.max_quarantined * counts["pairs"]:
-        reasons.append(
-            f"{counts['quarantined']} of {counts['pairs']} pairs are quarantined, more than the share of "
-            f"{execution.max_quarantined:g} that --max_quarantined allows; the files under quarantine/ say why"
-        )
-    audit = manifest.figures.get("audit")
-    threshold = execution.audit_threshold or AUDIT_THRESHOLDS[config.identity.precision]
-    if audit and audit["max_logit_difference"] > threshold:
-        reasons.append(
-            f"the audit scored {audit['pairs']} pairs again and a logit of {audit['worst']} differs by "
-            f"{audit['max_logit_difference']:.4g}, more than --audit_threshold {threshold:g}; trust neither hardware "
-            "nor labels, and label them anew"
-        )
-    return reasons
 
 
 def chosen_unit_rows(total: int, execution: LabelExecution) -> int:

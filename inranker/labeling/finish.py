@@ -1,0 +1,114 @@
+"""The end of a label job: its manifest, its summary, and why it may count as failed."""
+
+from typing import Any
+
+from inranker.crashpoints import crash_point
+from inranker.errors import UserError
+from inranker.fingerprint import fingerprint
+from inranker.labeling.config import LabelConfig
+from inranker.labeling.read import pairs_location
+from inranker.labeling.reuse import indexed_sources
+from inranker.manifest import Manifest, write_manifest
+from inranker.storage import Store
+from inranker.units import Receipt, Unit, finished_units, read_receipts, total_counts
+
+# Largest |difference of a logit| between two batch layouts. Seen: 1e-5 in float32; bfloat16 keeps 8 bits of a logit.
+AUDIT_THRESHOLDS = {"float32": 1e-3, "bfloat16": 0.5}
+
+
+def complete(
+    config: LabelConfig,
+    store: Store,
+    identity: dict[str, Any],
+    units: list[Unit],
+    pairs_hash: str,
+    seconds: float,
+    audit: dict[str, Any] | None,
+) -> Manifest:
+    """Write the manifest of a job whose units are all done.
+
+    Raises:
+        RuntimeError: a unit has no receipt.
+    """
+    finished = finished_units(store)
+    missing = [unit.name for unit in units if unit.name not in finished]
+    if missing:
+        raise RuntimeError(f"{len(missing)} of {len(units)} units have no receipt (first: {missing[0]}); run it again")
+    receipts = read_receipts(store, [unit.name for unit in units])
+    _require_whole(receipts, fingerprint(identity))
+    counts = total_counts(receipts)
+    figures = {
+        "tokens": sum(receipt.figures["tokens"] for receipt in receipts),
+        "scoring_seconds": round(sum(receipt.figures["seconds"] for receipt in receipts), 3),
+        "duplicates": sum(receipt.figures.get("duplicates", 0) for receipt in receipts),
+        "reused": sum(receipt.figures.get("reused", 0) for receipt in receipts),
+        "last_start_seconds": round(seconds, 3),
+        "audit": audit,
+    }
+    earlier = indexed_sources(store)
+    crash_point("before-manifest")
+    manifest = write_manifest(
+        store,
+        Manifest(
+            stage="label",
+            fingerprint=fingerprint(identity),
+            identity=identity,
+            inputs={
+                "pairs": {**pairs_location(config.output, config.identity.pairs), "content_hash": pairs_hash},
+                "teacher": {"path": config.identity.teacher, "scorer": fingerprint(identity["scorer"])},
+                **({"reuse": {"labels": earlier}} if earlier else {}),
+            },
+            shards=[receipt.data for receipt in receipts],
+            counts={"pairs": counts["rows"], "labelled": counts["done"], "quarantined": counts["quarantined"]},
+            figures=figures,
+        ),
+    )
+    crash_point("after-manifest")
+    return manifest
+
+
+def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[str, Any]:
+    """What a label job reports."""
+    counts, reasons = manifest.counts, failures(config, manifest)
+    seconds = manifest.figures["scoring_seconds"]
+    scored = counts["labelled"] - manifest.figures.get("duplicates", 0) - manifest.figures.get("reused", 0)
+    return {
+        "stage": "label",
+        "output": config.output,
+        "fingerprint": manifest.fingerprint,
+        "skipped": skipped,
+        **counts,
+        "tokens": manifest.figures["tokens"],
+        "duplicates": manifest.figures.get("duplicates", 0),
+        "reused": manifest.figures.get("reused", 0),
+        "pairs_per_scoring_second": round(scored / seconds, 1) if seconds else None,
+        "audit": manifest.figures.get("audit"),
+        "failed": bool(reasons),
+        "reasons": reasons,
+    }
+
+
+def failures(config: LabelConfig, manifest: Manifest) -> list[str]:
+    """Why a job whose units are all done still counts as failed; one sentence each."""
+    counts, execution = manifest.counts, config.execution
+    reasons = []
+    if counts["quarantined"] > execution.max_quarantined * counts["pairs"]:
+        reasons.append(
+            f"{counts['quarantined']} of {counts['pairs']} pairs are quarantined, more than the share of "
+            f"{execution.max_quarantined:g} that --max_quarantined allows; the files under quarantine/ say why"
+        )
+    audit = manifest.figures.get("audit")
+    threshold = execution.audit_threshold or AUDIT_THRESHOLDS[config.identity.precision]
+    if audit and audit["max_logit_difference"] > threshold:
+        reasons.append(
+            f"the audit scored {audit['pairs']} pairs again and a logit of {audit['worst']} differs by "
+            f"{audit['max_logit_difference']:.4g}, more than --audit_threshold {threshold:g}; trust neither hardware "
+            "nor labels, and label them anew"
+        )
+    return reasons
+
+
+def _require_whole(receipts: list[Receipt], job_fingerprint: str) -> None:
+    for receipt in receipts:
+        if receipt.fingerprint != job_fingerprint:
+            raise UserError(f"the receipt of unit {receipt.unit} is of another job; use an output directory of its own")
