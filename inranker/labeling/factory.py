@@ -8,7 +8,6 @@ and a receipt cannot be written unless pairs in = labelled + quarantined.
 import os
 import re
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from inranker.crashpoints import crash_point
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
+from inranker.labeling.attempts import UnitAttempts
 from inranker.labeling.audit import audit_figures, audit_settings, audit_units, merge, share_out
 from inranker.labeling.config import LabelConfig, LabelExecution
 from inranker.labeling.finish import complete, summarize
@@ -55,27 +55,6 @@ class Stages:
     tokenise: type = PairTokenizer
     score: type = PairScorer
     commit: type = LabelCommitter
-
-
-class UnitAttempts:
-    """Counts the starts of each unit, outside the processes that a unit may kill (Ray's own retries are unbounded)."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.starts: Counter[tuple[str, str]] = Counter()
-
-    def begin(self, unit_name: str, stage: str) -> None:
-        """Note a start of a stage's work on a unit.
-
-        Raises:
-            UserError: it has been started as often as it may.
-        """
-        self.starts[stage, unit_name] += 1
-        if self.starts[stage, unit_name] > self.limit:
-            raise UserError(
-                f"unit {unit_name} ended its process {self.limit} times in {stage}; look at its pairs "
-                "(number-start-stop are the pairs shard and rows) or raise --execution.max_attempts"
-            )
 
 
 class RemoteAttempts:

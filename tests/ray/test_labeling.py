@@ -11,7 +11,7 @@ import pytest
 from inranker.cli import main
 from inranker.errors import UserError
 from inranker.labeling.config import LabelConfig, LabelExecution, LabelIdentity
-from inranker.labeling.factory import UnitAttempts, label
+from inranker.labeling.factory import label
 from inranker.labeling.job import default_unit_rows
 from inranker.labeling.read import read_labelled_pairs, read_labels
 from inranker.labeling.verify import verify
@@ -237,16 +237,6 @@ def test_a_finished_job_whose_receipts_were_removed_says_so(
     next((output / "receipts").iterdir()).unlink()
     with pytest.raises(UserError, match="no receipt of 1 of 8 units"):
         label(job(pairs, teacher, output))
-
-
-def test_a_unit_that_starts_too_often_ends_the_job_by_name() -> None:
-    attempts = UnitAttempts(limit=2)
-    attempts.begin("a", "scoring")
-    attempts.begin("b", "scoring")
-    attempts.begin("a", "tokenising")
-    attempts.begin("a", "scoring")
-    with pytest.raises(UserError, match="unit a ended its process 2 times in scoring"):
-        attempts.begin("a", "scoring")
 
 
 @pytest.mark.parametrize(("total", "actors", "rows"), [(10, 1, 64), (10_000, 1, 1250), (25_000_000, 64, 8192)])
