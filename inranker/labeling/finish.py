@@ -12,7 +12,8 @@ from inranker.manifest import Manifest, write_manifest
 from inranker.storage import Store
 from inranker.units import Receipt, Unit, finished_units, read_receipts, total_counts
 
-# Largest |difference of a logit| between two batch layouts. Seen: 1e-5 in float32; bfloat16 keeps 8 bits of a logit.
+# Largest |difference of a logit| that another batch layout explains: sums in another order, far below it in float32;
+# bfloat16 keeps 8 bits, so each of many steps may round a logit of 8 by 0.03.
 AUDIT_THRESHOLDS = {"float32": 1e-3, "bfloat16": 0.5}
 
 
@@ -98,7 +99,9 @@ def failures(config: LabelConfig, manifest: Manifest) -> list[str]:
             f"{execution.max_quarantined:g} that --max_quarantined allows; the files under quarantine/ say why"
         )
     audit = manifest.figures.get("audit")
-    threshold = execution.audit_threshold or AUDIT_THRESHOLDS[config.identity.precision]
+    threshold = execution.audit_threshold
+    if threshold is None:
+        threshold = AUDIT_THRESHOLDS[config.identity.precision]
     if audit and audit["max_logit_difference"] > threshold:
         reasons.append(
             f"the audit scored {audit['pairs']} pairs again and a logit of {audit['worst']} differs by "
