@@ -15,7 +15,8 @@ from inranker.fingerprint import fingerprint, plain
 from inranker.labeling.config import LabelConfig, LabelExecution
 from inranker.labeling.dedupe import first_occurrences, text_keys
 from inranker.labeling.job import chosen_unit_rows, job_identity, read_pairs, reranker_overrides
-from inranker.labeling.rows import read_unit
+from inranker.labeling.reuse import reuse_sources
+from inranker.labeling.rows import UnitReader
 from inranker.manifest import IDENTITY, Manifest, read_identity, require_same_identity
 from inranker.rerankers import PairEncoder, load_encoder
 from inranker.rerankers.flops import teacher_flops
@@ -57,11 +58,16 @@ def plan(config: LabelConfig) -> dict[str, Any]:
         `tokens`, `tokens_per_pair`, `truncated`, `flops`, `pairs_per_second` with its `rate_from`, `hours`,
         `actor_hours`, `cost` (null where no rate or price is known), `sample`, and a `table`.
 
+    Pairs that labels to `reuse` know are counted as to be scored: which they are is found when the job starts.
+
     Raises:
-        UserError: pairs or teacher cannot be read, or the output belongs to another job.
+        UserError: pairs or teacher cannot be read, the output belongs to another job, or labels to reuse to another
+            scorer.
     """
     store, manifest = Store(config.output), read_pairs(config)
-    units = _units(config, store, manifest)
+    identity = job_identity(config, manifest)
+    earlier = reuse_sources(config.execution.reuse, identity["scorer"])
+    units = _units(config, store, manifest, identity)
     finished = finished_units(store)
     left = [unit for unit in units if unit.name not in finished]
     sample = take_sample(config, left)
@@ -90,15 +96,15 @@ def plan(config: LabelConfig) -> dict[str, Any]:
         "flops": flops,
         **_time_and_money(config.execution, to_score, rate),
         "rate_from": origin,
+        "reuse": [source["path"] for source in earlier],
         "sample": {"pairs": sample.pairs, "tokenised": len(sample.lengths_N), "whole": sample.whole},
     }
     return {**summary, "table": render(summary)}
 
 
-def _units(config: LabelConfig, store: Store, manifest: Manifest) -> list[Unit]:
+def _units(config: LabelConfig, store: Store, manifest: Manifest, identity: dict[str, Any]) -> list[Unit]:
     """The job's units: as fixed at its first start, or as it would fix them now."""
     unit_rows = chosen_unit_rows(sum(shard.rows for shard in manifest.shards), config.execution)
-    identity = job_identity(config, manifest)
     if store.exists(IDENTITY):
         require_same_identity(
             store, {"stage": "label", "fingerprint": fingerprint(identity), "identity": plain(identity)}
@@ -111,12 +117,12 @@ def take_sample(config: LabelConfig, left: list[Unit]) -> Sample:
     """Read some of the units that are left, one at a time, and tokenise a share of each."""
     draw = random.Random(SEED)
     chosen = sorted(draw.sample(left, min(SAMPLED_UNITS, len(left))), key=lambda unit: unit.name)
-    source = Store(config.identity.pairs)
+    read = UnitReader(Store(config.identity.pairs))
     encoder = load_encoder(config.identity.teacher, **reranker_overrides(config))
     lengths: list[np.ndarray] = [np.zeros(0, np.int64)]
     pairs = unusable = duplicates = truncated = 0
     for unit in chosen:
-        rows = read_unit(source, unit)
+        rows = read(unit)
         queries, passages = rows.pairs["query"].to_pylist(), rows.pairs["passage"].to_pylist()
         first, _ = first_occurrences(text_keys(queries, passages))
         pairs += unit.rows
@@ -184,6 +190,8 @@ def render(summary: dict[str, Any]) -> str:
         "tokenised)",
         f"{summary['flops'] / 1e12:,.1f} × 10¹² operations",
     ]
+    if summary["reuse"]:
+        lines.append(f"pairs that {', '.join(summary['reuse'])} know will not be scored, but are counted here")
     if summary["hours"] is None:
         lines.append("hours: not known; give --pairs_per_second or --peak_tflops, or let some units finish")
     else:

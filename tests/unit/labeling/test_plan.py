@@ -95,6 +95,12 @@ def test_an_output_of_another_job_is_refused(config: LabelConfig, tmp_path: Path
         plan(replace(config, identity=replace(config.identity, precision="bfloat16")))
 
 
+def test_labels_to_reuse_are_checked(config: LabelConfig, tmp_path: Path) -> None:
+    execution = replace(config.execution, reuse=[str(tmp_path / "none")])
+    with pytest.raises(UserError, match="none"):
+        plan(replace(config, execution=execution))
+
+
 def test_a_sample_stands_for_many_units(teacher: Path, tmp_path: Path) -> None:
     rows = pair_rows(1000)
     pairs = make_pairs(tmp_path / "pairs", rows, shard_rows=500)
