@@ -88,7 +88,7 @@ def card(
     """The card's text; see `write_card`."""
     start = str(inputs.get("start", {}).get("path", ""))
     data = list(_collections(inputs))
-    teacher = inputs.get("labels", {}).get("teacher", {})
+    teachers = _teachers(inputs)
     front = ModelCardData(
         base_model=start if _is_hub_id(start) else None,
         language=sorted({link["language"] for link in data if link.get("language")}) or None,
@@ -96,7 +96,8 @@ def card(
         pipeline_tag="text-ranking",
         tags=["inranker", "reranking", "information-retrieval", "knowledge-distillation", contract["architecture"]],
     )
-    taught = f"by regressing the logits of the teacher `{_short(teacher['path'])}`" if teacher else "on hard labels"
+    named = " and ".join(f"`{_named(teacher)}`" for teacher in teachers) or "a teacher"
+    taught = f"by regressing the logits of {named}" if "labels" in inputs else "on hard labels"
     parts = [
         f"---\n{front.to_yaml()}\n---\n",
         f"# {name}\n",
@@ -110,7 +111,7 @@ def card(
         f"With transformers alone, for pairs of at most {contract['max_length']} tokens:\n",
         f"```python\n{snippet(contract, identity)}\n```\n",
         "## Training\n",
-        _table(_training(start, teacher, identity, figures)),
+        _table(_training(start, teachers, identity, figures)),
         "## Data\n",
         _table(_data(data, inputs)),
         "## Measures\n",
@@ -139,14 +140,27 @@ def snippet(contract: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
 
 
 def _training(
-    start: str, teacher: Mapping[str, Any], identity: Mapping[str, Any], figures: Mapping[str, Any]
+    start: str, teachers: list[Mapping[str, Any]], identity: Mapping[str, Any], figures: Mapping[str, Any]
 ) -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = [("start", _short(start)), ("start's weights (sha256)", _weights(identity))]
-    if teacher:
-        rows += [("teacher", _short(teacher.get("path", ""))), ("teacher's fingerprint", teacher.get("scorer"))]
+    for teacher in teachers:
+        rows += [("teacher", _named(teacher)), ("teacher's fingerprint", teacher.get("scorer", "–"))]
     rows += [("loss", identity.get("loss")), ("updates", number(figures.get("steps")))]
     rows += [(name.replace("_", " "), identity[name]) for name in RECIPE if identity.get(name) is not None]
     return [*rows, ("loss of the last window", number(figures.get("loss")))]
+
+
+def _teachers(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Of one teacher's labels that one, of combined labels all of them."""
+    teacher = inputs.get("labels", {}).get("teacher") or {}
+    found: list[Mapping[str, Any]] = teacher.get("combined", [teacher] if teacher else [])
+    return found
+
+
+def _named(teacher: Mapping[str, Any]) -> str:
+    if "path" in teacher:
+        return _short(str(teacher["path"]))
+    return ", ".join(str(value) for value in teacher.values() if not isinstance(value, dict | list)) or "unnamed"
 
 
 def _data(data: list[Mapping[str, Any]], inputs: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -1,7 +1,8 @@
 """Where a report lies, and the rule that it never costs the job it is about."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from inranker.manifest import Manifest
@@ -9,6 +10,9 @@ from inranker.report.page import Html, code, escape, table
 from inranker.storage import Store
 
 REPORT = "report.html"
+# What a link of the chain of custody says: by which content, and where it lay or what it is called.
+CONTENT = ("content_hash", "content", "scorer", "sha256", "md5")
+WHERE = ("path", "name", "argument", "split", "language", "licence")
 
 
 def write_report(store: Store, page: bytes) -> str:
@@ -27,11 +31,18 @@ def report_or_warn(report: Callable[[], dict[str, Any]], again: str) -> dict[str
     Returns:
         `report`: the URL; None where it could not be written, which is said on stderr and fails nothing.
     """
-    try:
+    with warned(f"the job is complete, its report is not; write it with {again}"):
         return {"report": report()["report"]}
-    except Exception as error:  # whatever it is: the job is done and its manifest is written
-        print(f"warning: the job is complete, its report is not: {error!r}; write it with {again}", file=sys.stderr)
-        return {"report": None}
+    return {"report": None}
+
+
+@contextmanager
+def warned(sentence: str) -> Iterator[None]:
+    """Turn any error of what only describes a job into a warning: the job's own work is done."""
+    try:
+        yield
+    except Exception as error:
+        print(f"warning: {sentence} ({error!r})", file=sys.stderr)
 
 
 def custody(manifest: Manifest) -> Html:
@@ -44,15 +55,15 @@ def custody(manifest: Manifest) -> Html:
 def _links(parent: str, inputs: dict[str, Any]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     for name, link in inputs.items():
-        if not isinstance(link, dict):
-            continue
         title = f"{parent} › {name}" if parent else name
-        content = next((link[key] for key in ("content_hash", "content", "scorer", "sha256") if key in link), "–")
-        where = " · ".join(str(link[key]) for key in ("path", "name", "argument", "split", "licence") if link.get(key))
-        rows.append((title, code(content), where or "–"))
-        for inner in ("inputs", "teacher"):
-            if isinstance(link.get(inner), dict):
-                rows += _links(title, link[inner] if inner == "inputs" else {inner: link[inner]})
+        if isinstance(link, list):
+            rows += _links(title, {str(place): one for place, one in enumerate(link, start=1)})
+        elif isinstance(link, dict):
+            content = next((link[key] for key in CONTENT if key in link), None)
+            where = " · ".join(str(link[key]) for key in WHERE if link.get(key))
+            if content or where:
+                rows.append((title, code(content or "–"), where or "–"))
+            rows += _links(title, link)
     return rows
 
 

@@ -238,7 +238,7 @@ def tokens(figures: LabelFigures) -> list[Html]:
 
 def throughput(receipts: list[Receipt]) -> list[Html]:
     """Pairs/s over the time of the job, from when each unit was finished."""
-    timed = [receipt for receipt in receipts if "finished_at" in receipt.figures]
+    timed = [receipt for receipt in receipts if receipt.figures.keys() >= {"finished_at", "seconds", "tokens"}]
     if not timed:
         return [paragraph("The receipts hold no times.")] if receipts else []
     ended = np.array([receipt.figures["finished_at"] for receipt in timed])

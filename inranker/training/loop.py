@@ -24,7 +24,7 @@ from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.raysession import cpu_environment, session_options
 from inranker.report.card import write_card
-from inranker.report.job import report_or_warn
+from inranker.report.job import report_or_warn, warned
 from inranker.report.train import report
 from inranker.storage import Store
 from inranker.training.board import Board, Watcher
@@ -227,7 +227,8 @@ def complete(
         **source.inputs,
         "start": {"path": config.identity.start, "content": fingerprint(identity["start"])},
     }
-    write_card(store, STUDENT, identity, inputs, figures)
+    with warned("the student has no model card"):
+        write_card(store, STUDENT, identity, inputs, figures)
     names = store.list(STUDENT)
     shards = [Shard(name, 1, sha256_bytes(store.read(name))) for name in names]
     kept = ("steps", "loss", "pairs_per_second", "seconds", "total_seconds", "parameters", "pairs", "dev", "saved_step")

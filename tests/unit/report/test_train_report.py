@@ -126,6 +126,16 @@ def test_the_card_names_hub_bases_languages_licences_and_measures(trained: Train
         assert held in text
 
 
+def test_the_card_names_every_teacher_of_combined_labels() -> None:
+    contract = {"architecture": "encoder", "template": "", "false_token": "", "true_token": "", "eos": False}
+    contract |= {"score": "margin", "prefix": "", "suffix": "", "max_length": 512}
+    combined = [{"path": "big/one", "scorer": "f1"}, {"path": "big/two", "scorer": "f2"}, {"released": "x.tsv"}]
+    inputs = {"labels": {"content_hash": "l", "teacher": {"combined": combined}}, "pairs": {"content_hash": "p"}}
+    text = card("a student", contract, {"loss": "mse"}, inputs, {})
+    assert "the logits of `big/one` and `big/two` and `x.tsv`" in text and "| f2 |" in text
+    assert "on hard labels" in card("a student", contract, {"loss": "ce"}, {"pairs": {}}, {})
+
+
 def test_the_cards_code_gives_the_students_scores(trained: TrainConfig) -> None:
     """Both blocks of the card are run as they stand."""
     place = f"{trained.output}/student"
