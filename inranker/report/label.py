@@ -99,24 +99,28 @@ class LabelFigures:
         """Count labelled pairs: columns of `iter_labelled_pairs`."""
         true, false = (table[f"{side}_logit"].to_numpy() for side in ("true", "false"))
         margin = true.astype(np.float64) - false
-        positive = pc.equal(table["kind"], "positive").to_numpy(zero_copy_only=False)
+        # Imported labels may not say which pairs are judged relevant.
+        positive, negative = (
+            pc.fill_null(pc.equal(table["kind"], kind), False).to_numpy(zero_copy_only=False)
+            for kind in ("positive", "negative")
+        )
         rank = pc.fill_null(table["rank"], 0).to_numpy()
         self.rows += table.num_rows
         self.truncated += int(pc.sum(table["truncated"]).as_py() or 0)
         self.tokens.add(table["n_tokens"].to_numpy())
         self.logits["true"].add(true)
         self.logits["false"].add(false)
-        for name, chosen in band_masks(positive, rank):
+        for name, chosen in band_masks(positive, negative, rank):
             if chosen.any():
                 self.bands.setdefault(name, Histogram()).add(margin[chosen])
         ranked = rank > 0
         step = np.searchsorted(RANK_STEPS, rank, side="right") - 1
-        for kind, of_kind in (("positive", positive), ("negative", ~positive)):
+        for kind, of_kind in (("positive", positive), ("negative", negative)):
             for place in np.unique(step[ranked & of_kind]):
                 self.by_rank[kind][place].add(margin[ranked & of_kind & (step == place)])
         self.points.add(np.stack([rank[ranked], margin[ranked], positive[ranked]], axis=1))
         offer(self.doubted, table, np.where(positive, -margin, np.nan), margin)
-        offer(self.loved, table, np.where(positive, np.nan, margin), margin)
+        offer(self.loved, table, np.where(negative, margin, np.nan), margin)
 
 
 def offer(extremes: Extremes, table: pa.Table, keys: np.ndarray, margin: np.ndarray) -> None:
@@ -128,14 +132,15 @@ def offer(extremes: Extremes, table: pa.Table, keys: np.ndarray, margin: np.ndar
     extremes.add(keys[places], items)
 
 
-def band_masks(positive: np.ndarray, rank: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
+def band_masks(positive: np.ndarray, negative: np.ndarray, rank: np.ndarray) -> Iterable[tuple[str, np.ndarray]]:
     """The bands that margins are counted in, with the rows of each: bool [n]."""
     yield "positive, retrieved", positive & (rank > 0)
     yield "positive, not retrieved", positive & (rank <= 0)
     above = [low for _, low in BANDS[1:]] + [np.iinfo(np.int32).max]
     for (name, low), stop in zip(BANDS, above, strict=True):
-        yield f"negative, rank {name}", ~positive & (rank >= low) & (rank < stop)
-    yield "negative, no rank", ~positive & (rank <= 0)
+        yield f"negative, rank {name}", negative & (rank >= low) & (rank < stop)
+    yield "negative, no rank", negative & (rank <= 0)
+    yield "judgment unknown", ~positive & ~negative
 
 
 def head(manifest: Manifest) -> Section:

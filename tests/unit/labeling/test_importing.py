@@ -17,6 +17,7 @@ from inranker.labeling.importing import ImportConfig, ImportIdentity, import_lab
 from inranker.labeling.read import quarantine_reasons, read_labelled_pairs
 from inranker.labeling.verify import verify
 from inranker.manifest import read_manifest
+from inranker.report.label import report
 from inranker.storage import Store
 from inranker.training.config import TrainIdentity
 from inranker.training.custody import find_source, iter_rows
@@ -97,6 +98,8 @@ def test_the_result_is_verified_trained_on_and_resumed(jsonl: Path, tmp_path: Pa
     )
     import_labels(job)
     assert verify(label_job(pairs, tmp_path, labels))["problems"] == []
+    report(label_job(pairs, tmp_path, labels))
+    assert "judgment unknown" in (labels / "report.html").read_text()
     source = find_source(TrainIdentity(start="", labels=str(labels)))
     assert sum(table.num_rows for table in iter_rows(source)) == 11
     whole = read_labelled_pairs(str(labels))
