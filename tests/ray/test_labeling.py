@@ -36,6 +36,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory, pairs: Path, teacher: Path)
     summary = label(job(pairs, teacher, output))
     assert (summary["pairs"], summary["labelled"], summary["quarantined"]) == (300, 300, 0)
     assert not summary["failed"] and not summary["skipped"]
+    assert "Pairs a second" in Path(summary["report"]).read_text()
     return output
 
 

@@ -70,6 +70,8 @@ def undisturbed(folder: Path, identity: TrainIdentity, ray_session: None) -> Pat
     output = folder / "undisturbed"
     summary = train(TrainConfig(identity, str(output), execution(folder, gradient_accumulation=2)))
     assert summary["steps"] == STEPS and not summary["skipped"]
+    assert "Student and teacher" in Path(summary["report"]).read_text()
+    assert "student/README.md" in [shard.name for shard in read_manifest(str(output)).shards]
     return output
 
 

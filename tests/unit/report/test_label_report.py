@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from inranker.errors import UserError
-from inranker.labeling.config import LabelConfig
+from inranker.labeling.config import LabelConfig, LabelIdentity
 from inranker.labeling.read import iter_labelled_pairs
 from inranker.manifest import to_json
 from inranker.report.job import REPORT, report_or_warn
@@ -108,6 +108,17 @@ def test_a_failing_report_is_a_warning(capsys: pytest.CaptureFixture[str]) -> No
     assert report_or_warn(broken, "label.py … --report") == {"report": None}
     said = capsys.readouterr().err
     assert "shard gone" in said and "label.py … --report" in said
+
+
+def test_a_job_in_an_object_store_has_its_report_there(job: LabelConfig) -> None:
+    copies = {}
+    for name, url in (("pairs", job.identity.pairs), ("labels", job.output)):
+        copies[name] = Store(f"memory://report-{name}")
+        for file in Store(url).list(""):
+            copies[name].write(file, Store(url).read(file))
+    made = report(LabelConfig(LabelIdentity(copies["pairs"].url, "t"), copies["labels"].url))["report"]
+    assert made == "memory://report-labels/report.html"
+    assert Page(copies["labels"].read(REPORT).decode()).text.startswith("Label job")
 
 
 def test_an_unfinished_job_has_no_report(job: LabelConfig, tmp_path: Path) -> None:
