@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from inranker.corpora.base import Collection
 from inranker.errors import UserError
 from inranker.fingerprint import sha256_file
-from inranker.retrieval import bm25, lucene
+from inranker.retrieval import bm25, dense, lucene
 from inranker.retrieval.analysis import analyser
 from inranker.retrieval.options import Bm25Options
 from inranker.retrieval.runs import Run, read_run, write_run
@@ -120,9 +120,30 @@ def _run_file(asked: Asked) -> str:
     return asked.argument
 
 
+def open_dense(collection: Collection, asked: Asked) -> Retriever:
+    """Exact search by the vectors of an encoder."""
+    temporary = None if asked.cache else tempfile.TemporaryDirectory(prefix="inranker-dense-")
+    place = asked.cache or str(temporary and temporary.name)
+    index = dense.load_or_build(collection.passages_iter, collection.passages_hash(), _encoder(asked), place)
+    index.temporary = temporary  # lives as long as the index does
+    return index
+
+
+def dense_identity(asked: Asked) -> dict[str, Any]:
+    """What a dense first stage depends on."""
+    return {"encoder": dense.model_hash(_encoder(asked))}
+
+
+def _encoder(asked: Asked) -> str:
+    if not asked.argument:
+        raise UserError("retriever dense names no encoder; write dense:DIRECTORY")
+    return asked.argument
+
+
 RETRIEVERS: dict[str, FirstStage] = {
     "bm25s": FirstStage(open_bm25s, bm25s_identity),
     "lucene": FirstStage(open_lucene, lucene_identity),
+    "dense": FirstStage(open_dense, dense_identity),
     "run": FirstStage(open_run, run_identity),
 }
 
