@@ -45,7 +45,7 @@ class ExportIdentity:
     positives: Literal["judged", "best"] = "judged"
     """A query's positives: the pairs of that kind, or the one passage that the teacher scores best (for labels that do
     not say what is judged)."""
-    shard_rows: int = 100_000
+    shard_rows: int = 20_000
     """Triples or queries of an output file."""
 
 
