@@ -81,6 +81,8 @@ class S3Server:
                 [
                     *(str(weed), "server", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
                     *("-s3", f"-s3.config={self.folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=64"),
+                    # Other services of its own listen on ports of their choice, which two servers cannot share.
+                    *("-s3.port.iceberg=0", "-s3.port.lance=0"),
                     # Alone it would wait out an election of ten seconds at each start.
                     *("-master.telemetry=false", "-master.electionTimeout=1s", *ports),
                 ],
