@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from inranker.corpora import Collection, open_collection
@@ -20,6 +18,8 @@ from inranker.corpora.texts import PassageTexts
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
+from inranker.pairs import SCHEMA as SCHEMA
+from inranker.pairs import shard_bytes
 from inranker.report.job import report_or_warn
 from inranker.report.mine import report
 from inranker.retrieval import Bm25Options, open_retriever, retriever_identity
@@ -28,13 +28,6 @@ from inranker.storage import Store
 from inranker.types import Query
 
 STAGE = "mine"
-SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in ("query_id", "passage_id", "query", "passage", "kind")),
-        ("rank", pa.int32()),
-        *((name, pa.string()) for name in ("source", "language")),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -293,7 +286,6 @@ def _parquet(
     texts: PassageTexts,
     collection: Collection,
 ) -> bytes:
-    """One shard; every writer option that changes bytes is set here."""
     asked = [queries[draw.query[row]] for row in rows]
     names = [passage_ids[draw.passage[row]] for row in rows]
     columns = {
@@ -306,10 +298,7 @@ def _parquet(
         "source": [collection.name] * len(rows),
         "language": [collection.language] * len(rows),
     }
-    sink = pa.BufferOutputStream()
-    table = pa.table(columns, schema=SCHEMA)
-    pq.write_table(table, sink, version="2.6", compression="zstd", compression_level=3, row_group_size=10_000)
-    return sink.getvalue().to_pybytes()
+    return shard_bytes(columns)
 
 
 def _bar(config: MineConfig, total: int, name: str, unit: str) -> tqdm:

@@ -8,7 +8,7 @@ from inranker.manifest import Manifest, read_manifest
 from inranker.rerankers import scorer_identity
 from inranker.storage import Store
 
-PAIRS_STAGES = ("mine", "import")  # whose output is pairs
+PAIRS_STAGES = ("mine", "import", "align")  # whose output is pairs
 UNIT_ROWS = 8192
 SMALLEST_UNIT_ROWS = 64
 UNITS_PER_ACTOR = 8  # with fewer, the last units to finish leave the other actors idle
