@@ -26,6 +26,7 @@ from inranker.storage import Store
 from inranker.units import finished_units, unit_from_json
 from tests.builders import make_pairs, make_t5, pair_rows
 from tests.s3_server import S3Server
+from tests.unit.labeling import inprocess
 from tests.unit.labeling.inprocess import label_here, label_job
 
 POISON = "000001-000000000-000000040"  # the name of the unit that the tests below make deadly
@@ -132,6 +133,18 @@ def test_a_full_disk_ends_the_job_and_space_lets_it_go_on(
     assert verify(config)["problems"] == []
 
 
+@pytest.fixture
+def loading_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let threads load models one after the other: transformers loads through a state that threads share."""
+    lock = threading.Lock()
+
+    def load(*arguments: Any) -> PairScorer:
+        with lock:
+            return PairScorer(*arguments)
+
+    monkeypatch.setattr(inprocess, "PairScorer", load)
+
+
 def race(*jobs: Callable[[], Any]) -> list["Future[Any]"]:
     """Start all at one instant; their outcomes, in order."""
     start = threading.Barrier(len(jobs))
@@ -151,7 +164,7 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_two_racing_jobs_of_one_identity_label_everything_once(
-    output: str, pairs: Path, teacher: Path, undisturbed: str
+    loading_in_turn: None, output: str, pairs: Path, teacher: Path, undisturbed: str
 ) -> None:
     configs = [label_job(pairs, teacher, output, actors=actors) for actors in (1, 2)]
     outcomes = race(*(lambda config=config: label_here(config) for config in configs))
@@ -163,7 +176,7 @@ def test_two_racing_jobs_of_one_identity_label_everything_once(
 
 
 def test_of_two_racing_jobs_of_different_identity_one_is_refused(
-    output: str, pairs: Path, teacher: Path, tokenizer: Path, tmp_path: Path
+    loading_in_turn: None, output: str, pairs: Path, teacher: Path, tokenizer: Path, tmp_path: Path
 ) -> None:
     stranger = make_t5(tmp_path / "stranger", tokenizer, seed=2)
     configs = [label_job(pairs, each, output) for each in (teacher, stranger)]
