@@ -71,9 +71,9 @@ def main() -> None:
                 measured, more = PARTS[part](bench)
                 figures |= measured
                 rows += more
+                write(arguments.json, figures, rows)  # what is measured is kept, whatever ends the next part
         finally:
             bench.close()
-    write(arguments.json, figures, rows)
 
 
 class Bench:
