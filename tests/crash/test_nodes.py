@@ -22,12 +22,20 @@ from tests.unit.labeling.inprocess import label_here, label_job
 
 UNITS, UNIT_ROWS = 30, 20
 PATIENCE_SECONDS = 240
+# By default Ray takes a minute to call a silent node dead.
+SOON_MISSED = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 3000,
+    "health_check_failure_threshold": 5,
+}
 
 
 @pytest.fixture
 def cluster(s3_server: S3Server) -> Iterator[Cluster]:
     """A head that does no work and two nodes that do it; S3 is what they share."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": SOON_MISSED}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=3)
