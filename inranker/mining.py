@@ -40,6 +40,8 @@ class MineIdentity:
     """Split whose queries are mined."""
     language: str | None = None
     """Language of the collection (ISO 639-1 code), which picks the analyser; null: what the collection says."""
+    fix_text: bool = False
+    """Mend texts that were decoded wrongly, with ftfy, before anything else."""
     retriever: str = "bm25s"
     """First stage that finds candidates: bm25s; lucene or lucene:INDEX, a directory or a prebuilt name; run:FILE, a
     TREC run; or several in turn, as in bm25s+run:FILE."""
@@ -81,7 +83,7 @@ class MineExecution:
     """Queries whose candidates are in memory at a time."""
     progress: bool = True
     """Show progress bars."""
-    report: bool = True
+    write_report: bool = True
     """Write report.html when the job is done; it reads the pairs once more."""
     report_tokenizer: str | None = None
     """Directory or hub id of a tokenizer whose tokens the report counts passages in; null counts words."""
@@ -111,7 +113,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
     started = time.monotonic()
     chosen = config.identity
     _require_sensible(chosen, config.execution)
-    collection = open_collection(chosen.collection, chosen.language)
+    collection = open_collection(chosen.collection, chosen.language, chosen.fix_text)
     identity = _fingerprinted(chosen, collection)
     store = Store(config.output)
     positives, counts = _positives(collection, chosen)
@@ -125,7 +127,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
         counts = collection.counts(chosen.split) | counts | draw.counts()
         made = fingerprint(identity)
         write_manifest(store, Manifest(STAGE, made, identity, {"collection": source}, shards, counts))
-        if config.execution.report:
+        if config.execution.write_report:
             reported = report_or_warn(lambda: report(config), "mine.py … --report")
     manifest = read_manifest(store)
     return {
@@ -234,8 +236,8 @@ def _drawn(
 
     assert how.cache is not None, "checked before"
     job = SearchJob(
-        chosen.collection, chosen.language, collection.passages_hash(), chosen.retriever, chosen.bm25,
-        how.cache, recipe, how.threads or 1,
+        chosen.collection, chosen.language, chosen.fix_text, collection.passages_hash(), chosen.retriever,
+        chosen.bm25, how.cache, recipe, how.threads or 1,
     )  # fmt: skip
     return draw_in_workers(job, batches, how.workers)
 

@@ -27,12 +27,13 @@ READERS: dict[str, Callable[[str, str | None], Collection]] = {
 }
 
 
-def open_collection(name: str, language: str | None = None) -> Collection:
+def open_collection(name: str, language: str | None = None, fix_text: bool = False) -> Collection:
     """The collection of a name, such as `beir:PATH`, `ir_datasets:ID`, `files:DESCRIPTION.yaml` or `python-docs`.
 
     Args:
         name: reader, colon, and what the reader takes (a path, an id).
         language: ISO 639-1 code; overrides what the collection says of itself.
+        fix_text: mend its texts with ftfy.
 
     Raises:
         UserError: unknown reader, or the reader cannot open it.
@@ -42,4 +43,9 @@ def open_collection(name: str, language: str | None = None) -> Collection:
         raise UserError(
             f"collection {name!r} names no known reader; write one of {', '.join(READERS)}, as in beir:PATH"
         )
-    return READERS[reader](argument, language)
+    collection = READERS[reader](argument, language)
+    if not fix_text:
+        return collection
+    from inranker.corpora.mended import Mended
+
+    return Mended(collection)

@@ -25,6 +25,7 @@ class SearchJob:
 
     collection: str
     language: str | None
+    fix_text: bool
     corpus_hash: str
     retriever: str
     bm25: Bm25Options
@@ -45,7 +46,7 @@ class SearchWorker:
         """Open or build the index; None, or what a person must know."""
         job = self.job
         try:
-            collection = open_collection(job.collection, job.language)
+            collection = open_collection(job.collection, job.language, job.fix_text)
             if collection.passages_hash() != job.corpus_hash:
                 return f"a worker reads another corpus under {job.collection} than the driver; give all nodes the same"
             self.retriever = open_retriever(collection, job.retriever, job.language, job.cache, job.bm25)

@@ -322,6 +322,23 @@ def test_ray_workers_draw_the_same_bytes(folder: Path, tmp_path: Path, ray_sessi
         mine(replace(config_of(folder, tmp_path / "many"), execution=how))
 
 
+def test_texts_are_mended_on_request(tmp_path: Path) -> None:
+    rows = [{"_id": "p1", "title": "Caf\u00c3\u00a9", "text": "a&nbsp;place &amp; coffee"}, *many_passages(20)]
+    queries = [{"_id": "q", "text": "alpha caf\u00c3\u00a9"}]
+    folder = write_beir(tmp_path / "set", rows, queries, train=[("q", "p1", 1)])
+    mine(config_of(folder, tmp_path / "as-they-are"))
+    mine(config_of(folder, tmp_path / "mended", fix_text=True))
+    before, after = (rows_of(tmp_path / name)[0] for name in ("as-they-are", "mended"))
+    assert (before["query"], before["passage"]) == (
+        "alpha caf\u00c3\u00a9",
+        "Caf\u00c3\u00a9 a&nbsp;place &amp; coffee",
+    )
+    assert (after["query"], after["passage"]) == ("alpha caf\u00e9", "Caf\u00e9 a\u00a0place & coffee")
+    assert (after["rank"], before["rank"]) == (1, 1)
+    hashes = [read_manifest(str(tmp_path / name)).identity["content_hash"] for name in ("as-they-are", "mended")]
+    assert hashes[0] != hashes[1]
+
+
 def test_workers_need_a_cache(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give workers 1 or more and a cache directory"):
         mine(replace(config_of(folder, tmp_path / "pairs"), execution=MineExecution(workers=2)))
