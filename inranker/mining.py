@@ -35,7 +35,7 @@ class MineIdentity:
     """What the pairs depend on. The collection enters the fingerprint by its content, so it may move."""
 
     collection: str
-    """Collection to mine: beir:PATH, ir_datasets:ID or python-docs."""
+    """Collection to mine: beir:PATH, ir_datasets:ID, files:DESCRIPTION.yaml, …; docs/collections.md has them all."""
     split: str = "train"
     """Split whose queries are mined."""
     language: str | None = None
