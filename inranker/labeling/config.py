@@ -60,7 +60,7 @@ class LabelExecution:
     bfloat16."""
     progress: bool = True
     """Show a progress bar with pairs/s and ETA."""
-    report: bool = True
+    write_report: bool = True
     """Write report.html when the job is done; it reads labels and pairs once more."""
     price_per_hour: float | None = None
     """Price of an actor's accelerator for an hour, in any currency: `--plan` says what the job will cost, progress what

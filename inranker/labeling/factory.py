@@ -103,7 +103,7 @@ def label(config: LabelConfig, stages: Stages = Stages()) -> dict[str, Any]:
     audit = run_audit(config, fingerprint(identity), units) if stages == Stages() else None
     manifest = complete(config, store, identity, units, pairs_manifest.content_hash, seconds, audit)
     summary = summarize(config, manifest, skipped=False)
-    if config.execution.report:
+    if config.execution.write_report:
         summary |= report_or_warn(lambda: report(config), "label.py … --report")
     return summary
 

@@ -74,7 +74,7 @@ def write_card(
         figures: what the job measured.
     """
     contract = json.loads(store.read(f"{folder}/reranker.json"))
-    name = f"InRanker student {Path(store.root).name}"
+    name = f"{Path(store.root).name}, an InRanker student"
     store.write(f"{folder}/{CARD}", card(name, contract, identity, inputs, figures).encode())
 
 

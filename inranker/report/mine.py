@@ -42,7 +42,7 @@ def report(config: "MineConfig") -> dict[str, Any]:
     """
     store = Store(config.output)
     manifest = read_manifest(store)
-    if manifest.stage != "mine":
+    if manifest.stage in ("label", "train", "evaluate"):  # mined, imported and aligned pairs are all alike
         raise UserError(f"{store.url} is the output of stage {manifest.stage!r}; name a directory of pairs")
     unit, measure = length_measure(config.execution.report_tokenizer)
     figures = PairFigures(measure, -(-MEASURED // max(1, len(manifest.shards))), config.identity.seed)

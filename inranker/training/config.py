@@ -143,7 +143,7 @@ class TrainExecution:
     """Where curves go besides metrics.jsonl: tensorboard, wandb, mlflow."""
     progress: bool = True
     """Show a progress bar with loss, pairs/s and ETA."""
-    report: bool = True
+    write_report: bool = True
     """Write report.html when the job is done."""
     hardware: Hardware = field(default_factory=Hardware)
     """What `--plan` reckons with."""

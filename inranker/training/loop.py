@@ -72,7 +72,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         raise SystemExit(STOPPED_BY_SIGNAL)
     figures["total_seconds"] = round(time.perf_counter() - started, 3)
     summary = summarize(config, complete(config, store, identity, source, figures), skipped=False)
-    if config.execution.report:
+    if config.execution.write_report:
         summary |= report_or_warn(lambda: report(config), "train.py … --report")
     return summary
 

@@ -1,19 +1,39 @@
-"""A finished label job whose texts attack the page that shows them."""
+"""Finished jobs whose reports are looked at; texts attack the pages that show them."""
 
+import json
+from typing import Any
+
+import numpy as np
 import pytest
+import torch
 
+from inranker.fingerprint import fingerprint
 from inranker.labeling.config import LabelConfig, LabelIdentity
 from inranker.labeling.rows import from_parquet, quarantine_table, to_parquet
-from inranker.manifest import read_manifest, read_shard, to_json
+from inranker.manifest import Manifest, read_manifest, read_shard, to_json, write_manifest
+from inranker.mining import MineConfig, MineExecution, MineIdentity, mine
+from inranker.report.card import write_card
+from inranker.report.job import REPORT
 from inranker.storage import Store
+from inranker.training.agreement import write_agreement
+from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
+from inranker.training.custody import find_source
+from inranker.training.job import Job, Place
+from inranker.training.meter import METRICS
+from inranker.training.student import start_identity
+from inranker.training.worker import run
 from inranker.units import Receipt, plan_units, put_object, receipt_name
-from tests.builders import make_pairs, pair_rows
+from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
+from tests.unit.beir_folder import many_passages, write_beir
 from tests.unit.report.pages import ATTACK
 from tests.unit.training.labels import make_labels
+from tests.unit.training.test_worker import NoHooks
+
+QRELS = [("q0", "d1", 1), ("q0", "d9", 2), ("q1", "d5", 1), ("q1", "hidden", 1)]
 
 
 @pytest.fixture(scope="session")
-def job(tmp_path_factory: pytest.TempPathFactory) -> LabelConfig:
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelConfig:
     """Two hundred labelled pairs with receipts a second apart; five pairs are quarantined; texts attack the page."""
     folder = tmp_path_factory.mktemp("report")
     rows = pair_rows(200)
@@ -33,3 +53,69 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> LabelConfig:
         receipt = Receipt(unit.name, "f", unit.rows, shards[number], quarantine, figures)
         store.write(receipt_name(unit.name), to_json(receipt))
     return LabelConfig(LabelIdentity(str(pairs), "t"), str(labels))
+
+
+@pytest.fixture(scope="session")
+def mined(tmp_path_factory: pytest.TempPathFactory) -> MineConfig:
+    """A finished job: two queries, four positives of which the first stage cannot find one; a passage with markup."""
+    folder = tmp_path_factory.mktemp("mine")
+    passages = [*many_passages(60), {"_id": "hidden", "text": f"unrelated {ATTACK}"}]
+    queries = [{"_id": "q0", "text": "alpha papa"}, {"_id": "q1", "text": f"bravo papa {ATTACK[:8]}"}]
+    collection = write_beir(folder / "set", passages, queries, train=QRELS)
+    config = MineConfig(
+        MineIdentity(f"beir:{collection}", negatives_per_positive=3, shard_rows=7),
+        str(folder / "pairs"),
+        MineExecution(progress=False),
+    )
+    assert mine(config)["report"] == f"{folder}/pairs/{REPORT}"
+    return config
+
+
+@pytest.fixture(scope="session")
+def charted(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """What a long training job leaves behind for its report, made by hand: the page is what is tried."""
+    config = TrainConfig(TrainIdentity(ATTACK), str(tmp_path_factory.mktemp("charted")))
+    store, generator = Store(config.output), np.random.default_rng(0)
+    lines: list[dict[str, Any]] = [
+        {
+            "step": step,
+            "loss": 40 / step,
+            "delta": 39 / step,
+            "s": 1 / step,
+            "learning_rate": 7e-5,
+            "pairs_per_second": 9,
+        }
+        for step in range(10, 400_001, 100)
+    ]
+    lines += [{"step": step, "dev_nDCG@10": 0.3 + step / 4e6} for step in range(500, 400_001, 5000)]
+    store.write(METRICS, "".join(json.dumps(line) + "\n" for line in lines).encode())
+    teacher = generator.normal(0, 5, (256, 2))
+    sample = {"student": (teacher + generator.normal(0, 1, (256, 2))).tolist(), "teacher": teacher.tolist()}
+    write_agreement(config.output, 400_000, {**sample, "positive": (teacher[:, 1] > 5).tolist()})
+    told = {"loss": "mse", "start": {"weights_sha256": "0" * 64, "name": ATTACK}}
+    figures = {"steps": 400_000, "pairs": 12_800_000, "parameters": 60_506_624, "dev": 0.4, "saved_step": 390_000}
+    inputs = {"labels": {"path": f"s3://bucket/{'long/' * 40}", "content_hash": "f" * 64, "teacher": {"path": ATTACK}}}
+    write_manifest(store, Manifest("train", fingerprint(told), told, inputs, figures=figures))
+    return config
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """A finished job of thirty updates, without Ray."""
+    folder = tmp_path_factory.mktemp("trained")
+    start = make_t5(folder / "start", make_tokenizer(folder / "tokenizer"), seed=3)
+    labels = make_labels(folder / "labels", make_pairs(folder / "pairs", pair_rows(60)), scale=0.02)
+    identity = TrainIdentity(start=str(start), labels=str(labels), steps=30, learning_rate=3e-3, dropout=0.0)
+    config = TrainConfig(identity, str(folder / "out"), TrainExecution(log_every=1, cache=str(folder / "cache")))
+    source, store = find_source(identity), Store(config.output)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+            environment.setenv(name, value)
+        figures = run(Job(identity, config.execution, source, config.output, False, 1), Place(), NoHooks())
+    torch.distributed.destroy_process_group()
+    told: dict[str, Any] = {"loss": identity.loss, "batch_size": 32, "start": start_identity(identity), "dev": None}
+    inputs = {**source.inputs, "start": {"path": identity.start, "content": "c"}}
+    write_card(store, "student", told, inputs, figures)
+    write_manifest(store, Manifest("train", fingerprint(told), told, inputs, figures=figures))
+    return config

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from inranker.labeling.config import LabelConfig
-from inranker.report.label import report
+from inranker.report.label import report as label_report
+from inranker.report.mine import report as mine_report
+from inranker.report.train import report as train_report
 from tests.browser import NAMES, Browser, find_browser
 from tests.unit.report.pages import ATTACK
 
@@ -15,7 +17,13 @@ WIDER = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.scr
   e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.tagName + '.' + e.className)"""
 TOO_SMALL = """[...document.querySelectorAll('svg text')].filter(e => e.getBoundingClientRect().height < 9)
   .map(e => e.textContent)"""
-CONTRAST = "getComputedStyle(document.body).backgroundColor"
+# Words of a chart that run out of its picture.
+CLIPPED = """[...document.querySelectorAll('svg text')].filter(e => { const t = e.getBoundingClientRect(),
+  s = e.closest('svg').getBoundingClientRect(); return t.left < s.left - 1 || t.right > s.right + 1 })
+  .map(e => e.textContent)"""
+BACKGROUND = "getComputedStyle(document.body).backgroundColor"
+
+REPORTS = {"labelled": label_report, "mined": mine_report, "charted": train_report}
 
 
 @pytest.fixture(scope="module")
@@ -28,37 +36,40 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize(("width", "height"), [(360, 800), (1280, 900)])
-def test_a_label_report_reads_well(browser: Browser, job: LabelConfig, width: int, height: int) -> None:
-    page = Path(report(job)["report"])
+@pytest.mark.parametrize("job", REPORTS)
+def test_a_report_reads_well(
+    browser: Browser, job: str, width: int, height: int, request: pytest.FixtureRequest
+) -> None:
+    page = Path(REPORTS[job](request.getfixturevalue(job))["report"])
     tab = browser.open(page, width, height)
     assert tab.value("innerWidth") == width
     assert tab.value("document.documentElement.scrollWidth") <= width
-    assert tab.value(WIDER) == [] and tab.value(TOO_SMALL) == []
+    assert tab.value(WIDER) == [] and tab.value(TOO_SMALL) == [] and tab.value(CLIPPED) == []
     assert tab.problems() == []
     assert tab.requests() == [page.resolve().as_uri()]
-    assert tab.value("document.querySelectorAll('svg[role=img] rect').length") > 20
+    assert tab.value("document.querySelectorAll('svg[role=img] rect, svg[role=img] polyline').length") >= 3
 
 
-def test_a_passage_that_attacks_is_text(browser: Browser, job: LabelConfig) -> None:
-    tab = browser.open(Path(report(job)["report"]), 360, 800)
+def test_a_passage_that_attacks_is_text(browser: Browser, labelled: LabelConfig) -> None:
+    tab = browser.open(Path(label_report(labelled)["report"]), 360, 800)
     assert tab.value("document.title") == "Label job"
     assert tab.value("document.querySelectorAll('script, img').length") == 0
     assert ATTACK.split("<img")[0] in tab.value("document.body.textContent")
 
 
 def test_the_policy_stops_a_script_that_escaping_would_have_missed(
-    browser: Browser, job: LabelConfig, tmp_path: Path
+    browser: Browser, labelled: LabelConfig, tmp_path: Path
 ) -> None:
     """The second wall, tried by itself: the same page with live markup in it."""
     pierced = tmp_path / "pierced.html"
-    pierced.write_text(Path(report(job)["report"]).read_text().replace("<footer>", f"{ATTACK}<footer>"))
+    pierced.write_text(Path(label_report(labelled)["report"]).read_text().replace("<footer>", f"{ATTACK}<footer>"))
     tab = browser.open(pierced, 360, 800)
     assert tab.value("document.querySelectorAll('script').length") == 1
     assert tab.value("document.title") == "Label job"
     assert any("Content Security Policy" in problem for problem in tab.problems())
 
 
-def test_night_is_dark_and_day_is_light(browser: Browser, job: LabelConfig) -> None:
-    page = Path(report(job)["report"])
-    day, night = (browser.open(page, 360, 800, dark).value(CONTRAST) for dark in (False, True))
+def test_night_is_dark_and_day_is_light(browser: Browser, labelled: LabelConfig) -> None:
+    page = Path(label_report(labelled)["report"])
+    day, night = (browser.open(page, 360, 800, dark).value(BACKGROUND) for dark in (False, True))
     assert day != night

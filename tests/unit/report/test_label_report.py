@@ -20,8 +20,8 @@ from tests.unit.report.pages import Page
 
 
 @pytest.fixture(scope="module")
-def page(job: LabelConfig) -> Page:
-    return Page(Path(report(job)["report"]).read_text())
+def page(labelled: LabelConfig) -> Page:
+    return Page(Path(report(labelled)["report"]).read_text())
 
 
 def test_the_page_needs_nothing_else_and_says_who_may_run(page: Page) -> None:
@@ -42,9 +42,9 @@ def test_every_chart_speaks_and_every_table_has_a_box_of_its_own(page: Page) -> 
     assert page.tags.count("h1") == 1 and page.tags.count("title") >= 1
 
 
-def test_figures_are_those_of_the_labels(job: LabelConfig) -> None:
+def test_figures_are_those_of_the_labels(labelled: LabelConfig) -> None:
     figures, margin, positive, rank = LabelFigures(), [], [], []
-    for table in iter_labelled_pairs(job.output):
+    for table in iter_labelled_pairs(labelled.output):
         figures.add(table)
         margin += (table["true_logit"].to_numpy() - table["false_logit"].to_numpy()).tolist()
         positive += [kind == "positive" for kind in table["kind"].to_pylist()]
@@ -70,21 +70,21 @@ def test_quarantine_and_throughput_are_told(page: Page) -> None:
     assert "65" in page.text  # 195 pairs in the three seconds between the first start and the last end
 
 
-def test_an_audit_is_shown_where_the_job_made_one(job: LabelConfig, tmp_path: Path) -> None:
-    store = Store(job.output)
+def test_an_audit_is_shown_where_the_job_made_one(labelled: LabelConfig, tmp_path: Path) -> None:
+    store = Store(labelled.output)
     manifest = json.loads(store.read("manifest.json"))
     before = to_json(manifest)
     manifest["figures"]["audit"] = {"pairs": 17, "max_difference": 3.5e-7}
     store.write("manifest.json", to_json(manifest))
-    text = Page(Path(report(job)["report"]).read_text()).text
+    text = Page(Path(report(labelled)["report"]).read_text()).text
     store.write("manifest.json", before)
     assert "max_difference" in text and "3.5e-07" in text
 
 
-def test_ten_million_pairs_make_a_small_page(job: LabelConfig) -> None:
+def test_ten_million_pairs_make_a_small_page(labelled: LabelConfig) -> None:
     """The page is as big for many pairs as for few: long texts are cut, points sampled, the rest binned."""
     figures = LabelFigures()
-    table = next(iter(iter_labelled_pairs(job.output)))
+    table = next(iter(iter_labelled_pairs(labelled.output)))
     generator = np.random.default_rng(0)
     long = pa.array(["a < b & c " * 500] * 4096)
     for _ in range(6):
@@ -110,9 +110,9 @@ def test_a_failing_report_is_a_warning(capsys: pytest.CaptureFixture[str]) -> No
     assert "shard gone" in said and "label.py … --report" in said
 
 
-def test_a_job_in_an_object_store_has_its_report_there(job: LabelConfig) -> None:
+def test_a_job_in_an_object_store_has_its_report_there(labelled: LabelConfig) -> None:
     copies = {}
-    for name, url in (("pairs", job.identity.pairs), ("labels", job.output)):
+    for name, url in (("pairs", labelled.identity.pairs), ("labels", labelled.output)):
         copies[name] = Store(f"memory://report-{name}")
         for file in Store(url).list(""):
             copies[name].write(file, Store(url).read(file))
@@ -121,7 +121,7 @@ def test_a_job_in_an_object_store_has_its_report_there(job: LabelConfig) -> None
     assert Page(copies["labels"].read(REPORT).decode()).text.startswith("Label job")
 
 
-def test_an_unfinished_job_has_no_report(job: LabelConfig, tmp_path: Path) -> None:
+def test_an_unfinished_job_has_no_report(labelled: LabelConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has not finished"):
-        report(LabelConfig(job.identity, str(tmp_path)))
+        report(LabelConfig(labelled.identity, str(tmp_path)))
     assert not (tmp_path / REPORT).exists()

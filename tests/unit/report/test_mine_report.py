@@ -1,4 +1,4 @@
-"""The report of a mine job: its figures are those of the pairs."""
+"""The report of a mine mined: its figures are those of the pairs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,30 +8,11 @@ import pyarrow as pa
 import pytest
 
 from inranker.errors import UserError
-from inranker.mining import MineConfig, MineExecution, MineIdentity, mine
+from inranker.mining import MineConfig, MineExecution, mine
 from inranker.report.job import REPORT
 from inranker.report.mine import RANK_STEPS, PairFigures, length_measure, report
 from tests.builders import PAIR_SCHEMA, make_tokenizer
-from tests.unit.beir_folder import many_passages, write_beir
-from tests.unit.report.pages import ATTACK, Page
-
-QRELS = [("q0", "d1", 1), ("q0", "d9", 2), ("q1", "d5", 1), ("q1", "hidden", 1)]
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> MineConfig:
-    """A finished job: two queries, four positives of which the first stage cannot find one; a passage with markup."""
-    folder = tmp_path_factory.mktemp("mine")
-    passages = [*many_passages(60), {"_id": "hidden", "text": f"unrelated {ATTACK}"}]
-    queries = [{"_id": "q0", "text": "alpha papa"}, {"_id": "q1", "text": f"bravo papa {ATTACK[:8]}"}]
-    collection = write_beir(folder / "set", passages, queries, train=QRELS)
-    config = MineConfig(
-        MineIdentity(f"beir:{collection}", negatives_per_positive=3, shard_rows=7),
-        str(folder / "pairs"),
-        MineExecution(progress=False),
-    )
-    assert mine(config)["report"] == f"{folder}/pairs/{REPORT}"
-    return config
+from tests.unit.report.pages import Page
 
 
 def rows(*made: tuple[str, str, str, str, int | None]) -> pa.Table:
@@ -41,17 +22,17 @@ def rows(*made: tuple[str, str, str, str, int | None]) -> pa.Table:
     return pa.Table.from_pylist(full, PAIR_SCHEMA)
 
 
-def test_the_page_tells_what_the_first_stage_missed(job: MineConfig) -> None:
-    page = Page(Path(job.output, REPORT).read_text())
+def test_the_page_tells_what_the_first_stage_missed(mined: MineConfig) -> None:
+    page = Page(Path(mined.output, REPORT).read_text())
     assert "positives the first stage misses25 %" in page.text
     for title in ("Ranks of positives", "Positives found by depth", "Passage length in words", "Chain of custody"):
         assert title in page.text
     assert not page.loads and "script" not in page.tags and "img" not in page.tags
 
 
-def test_a_finished_job_is_reported_again_with_a_tokenizer(job: MineConfig, tmp_path: Path) -> None:
+def test_a_finished_job_is_reported_again_with_a_tokenizer(mined: MineConfig, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path / "tokenizer")
-    page = report(replace(job, execution=MineExecution(report_tokenizer=str(tokenizer))))["report"]
+    page = report(replace(mined, execution=MineExecution(report_tokenizer=str(tokenizer))))["report"]
     text = Path(page).read_text()
     assert "Passage length in tokens" in text and "in words" not in text
     unit, measure = length_measure(str(tokenizer))
@@ -84,16 +65,16 @@ def test_figures_are_those_of_the_pairs() -> None:
     assert figures.negative_ranks.count == 3 and figures.negative_ranks.highest == 900
 
 
-def test_what_is_no_pairs_directory_is_refused(job: MineConfig, tmp_path: Path) -> None:
+def test_what_is_no_pairs_directory_is_refused(mined: MineConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has not finished"):
-        report(replace(job, output=str(tmp_path)))
+        report(replace(mined, output=str(tmp_path)))
 
 
 def test_a_report_that_fails_leaves_the_pairs_finished(
-    job: MineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mined: MineConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = MineExecution(progress=False, report_tokenizer=str(tmp_path / "nowhere"))
-    summary = mine(MineConfig(job.identity, str(tmp_path / "pairs"), missing))
+    summary = mine(MineConfig(mined.identity, str(tmp_path / "pairs"), missing))
     assert summary["report"] is None and summary["counts"]["pairs"] > 0
     assert "mine.py … --report" in capsys.readouterr().err
-    assert mine(MineConfig(job.identity, str(tmp_path / "pairs"), missing))["skipped"]
+    assert mine(MineConfig(mined.identity, str(tmp_path / "pairs"), missing))["skipped"]

@@ -6,51 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-import torch
 from huggingface_hub import ModelCard
 
 from inranker.fingerprint import fingerprint
-from inranker.manifest import Manifest, write_manifest
-from inranker.report.card import card, snippet, write_card
+from inranker.report.card import card, snippet
 from inranker.report.train import curves, report
 from inranker.rerankers import load_reranker
 from inranker.storage import Store
 from inranker.training.agreement import AGREEMENT, SAMPLED
-from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
-from inranker.training.custody import find_source
-from inranker.training.job import Job, Place
-from inranker.training.student import start_identity
-from inranker.training.worker import run
-from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
+from inranker.training.config import TrainConfig
+from tests.builders import pair_rows
 from tests.unit.report.pages import Page
-from tests.unit.training.labels import make_labels
-from tests.unit.training.test_worker import NoHooks
 
 QUERY = "open the file"
 PASSAGES = ["open read close file", "sort merge heap tree graph", "match"]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """A finished job of thirty updates, without Ray."""
-    folder = tmp_path_factory.mktemp("trained")
-    start = make_t5(folder / "start", make_tokenizer(folder / "tokenizer"), seed=3)
-    labels = make_labels(folder / "labels", make_pairs(folder / "pairs", pair_rows(60)), scale=0.02)
-    identity = TrainIdentity(start=str(start), labels=str(labels), steps=30, learning_rate=3e-3, dropout=0.0)
-    config = TrainConfig(identity, str(folder / "out"), TrainExecution(log_every=1, cache=str(folder / "cache")))
-    source, store = find_source(identity), Store(config.output)
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
-            environment.setenv(name, value)
-        figures = run(Job(identity, config.execution, source, config.output, False, 1), Place(), NoHooks())
-    torch.distributed.destroy_process_group()
-    told: dict[str, Any] = {"loss": identity.loss, "batch_size": 32, "start": start_identity(identity), "dev": None}
-    inputs = {**source.inputs, "start": {"path": identity.start, "content": "c"}}
-    write_card(store, "student", told, inputs, figures)
-    write_manifest(store, Manifest("train", fingerprint(told), told, inputs, figures=figures))
-    return config
 
 
 def test_the_sample_is_the_saved_students(trained: TrainConfig) -> None:
