@@ -133,8 +133,9 @@ def scorer(bench: Bench) -> tuple[Figures, Rows]:
 
     units = units_of(config())
     alone = WarmProcess(in_one_process, config(), units, CORES, variables=cpu_environment(CORES))
-    few = bench.config(pairs, bench.server.make_prefix(), unit_rows, max_length=16)
-    bench.run(few, REAL)  # Ray's tokenising processes have loaded what they need
+    few, some = bench.real_pairs(negatives=0)
+    # Ray's tokenising processes have loaded what they need.
+    bench.run(bench.config(few, bench.server.make_prefix(), -(-some // 12), max_length=16), REAL)
     factory, process = [], []
 
     def job() -> None:
