@@ -16,7 +16,7 @@ from itertools import pairwise
 from inranker.report.page import Html, escape, number
 
 WIDTH = 360
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 34
+LEFT, RIGHT, TOP, BOTTOM = 52, 10, 8, 34
 TICKS = 5
 
 
@@ -114,7 +114,7 @@ def bars(title: str, names: Sequence[str], values: Sequence[float], caption: str
     height, most = 22, max(values, default=0) or 1
     longest = max((len(name) for name in names), default=0)
     left = min(150, 10 + 6.2 * longest)
-    room = WIDTH - left - 58
+    room = WIDTH - left - 72
     parts = []
     for place, (name, value) in enumerate(zip(names, values, strict=True)):
         y = TOP + place * height
@@ -216,7 +216,7 @@ def _x_axis(axis: Axis, left: int, top: int, bottom: int) -> list[str]:
     parts = []
     for tick in axis.ticks():
         across = left + axis.place(tick) * (WIDTH - left - RIGHT)
-        anchor = "end" if across > WIDTH - RIGHT - 12 else "middle"
+        anchor = "end" if across > WIDTH - RIGHT - 12 else "start" if across < 16 else "middle"
         parts.append(
             f'<line class="grid" x1="{across:.1f}" y1="{top}" x2="{across:.1f}" y2="{bottom}"/>'
             f'<text x="{across:.1f}" y="{bottom + 14}" text-anchor="{anchor}">{_tick(tick)}</text>'

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from inranker.manifest import Manifest
-from inranker.report.page import Html, code, escape, table
+from inranker.report.page import Html, code, shorten, table
 from inranker.storage import Store
 
 REPORT = "report.html"
+MOST_OF_A_VALUE = 300  # characters of a setting
 # What a link of the chain of custody says: by which content, and where it lay or what it is called.
 CONTENT = ("content_hash", "content", "scorer", "sha256", "md5")
 WHERE = ("path", "name", "argument", "split", "language", "licence")
@@ -69,7 +70,9 @@ def _links(parent: str, inputs: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 def fields(values: dict[str, Any], caption: str) -> Html:
     """Nested settings as a table of dotted names; those that are not set are left out."""
-    return table(("field", "value"), [(name, code(escape(value))) for name, value in _flat(values)], caption)
+    return table(
+        ("field", "value"), [(name, code(shorten(value, MOST_OF_A_VALUE))) for name, value in _flat(values)], caption
+    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

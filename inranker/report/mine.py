@@ -166,7 +166,7 @@ def candidates(figures: PairFigures) -> list[Html]:
         held = Histogram()
         held.add(tally.counts())
         if held.count:
-            both.append((f"{kind}s of a query, queries", held, colour))
+            both.append((f"queries by {kind}s", held, colour))
     if not both:
         return []
     high = int(max(held.highest for _, held, _ in both))

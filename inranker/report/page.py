@@ -208,7 +208,8 @@ h3{font-size:1rem;margin:1.5rem 0 .5rem}
 .soft{color:var(--soft);font-variant-numeric:tabular-nums}
 .soft:before{content:counter(n) " · "}
 .findings .query{font-weight:600}
-td code,p code{font:.8125rem/1.4 ui-monospace,monospace;overflow-wrap:anywhere}
+p code,td code{font:.8125rem/1.4 ui-monospace,monospace;overflow-wrap:anywhere}
+td code{white-space:nowrap}
 summary{cursor:pointer;padding:.25rem 0;color:var(--soft);font-size:.9375rem}
 footer{margin-top:3rem;font-size:.8125rem}
 """
