@@ -119,7 +119,7 @@ def main(pairs: str, teacher: str, output: str) -> None:
     from .label_stages import NOTHING, started_at
 
     config = LabelConfig(
-        LabelIdentity(pairs, teacher), output, LabelExecution(progress=False, report=False, audit_share=0)
+        LabelIdentity(pairs, teacher), output, LabelExecution(progress=False, write_report=False, audit_share=0)
     )
     summary = label(config, NOTHING)
     seconds = time.time() - started_at()

@@ -94,7 +94,9 @@ class Bench:
     def config(self, pairs: Path | str, output: str, unit_rows: int, max_length: int | None = None) -> LabelConfig:
         """A job of one actor that may use all cores."""
         precision: Precision = self.options.precision
-        execution = LabelExecution(unit_rows=unit_rows, progress=False, threads=CORES, report=False, audit_share=0)
+        execution = LabelExecution(
+            unit_rows=unit_rows, progress=False, threads=CORES, write_report=False, audit_share=0
+        )
         return LabelConfig(LabelIdentity(str(pairs), self.teacher, precision, max_length), output, execution)
 
     def run(self, config: LabelConfig, stages: Stages) -> float:

@@ -18,7 +18,7 @@ SCRAPE_SECONDS = 90
 
 def test_a_finished_job_leaves_its_figures_and_still_verifies(pairs: Path, teacher: Path, tmp_path: Path) -> None:
     execution = LabelExecution(
-        unit_rows=120, progress=False, threads=1, report=False, price_per_hour=3600.0, peak_tflops=1e-3
+        unit_rows=120, progress=False, threads=1, write_report=False, price_per_hour=3600.0, peak_tflops=1e-3
     )
     config = LabelConfig(LabelIdentity(str(pairs), str(teacher)), str(tmp_path / "out"), execution)
     label(config)
