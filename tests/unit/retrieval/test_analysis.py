@@ -18,6 +18,9 @@ from inranker.retrieval.analysis import LANGUAGES, analyser
         ("IL-6 TGF-β1 3.5 os.path", ["il", "6", "tgf", "β1", "3.5", "os.path"]),
         ("caf\u00e9 cafe\u0301", ["café", "café"]),
         ("naïve relational conditional", ["naïv", "relat", "condit"]),
+        # Where Porter's program, and so Lucene, departs from his paper.
+        ("anthropology anthropological biology", ["anthropolog", "anthropolog", "biologi"]),
+        ("possibly possible probably reasonably", ["possibl", "possibl", "probabl", "reason"]),
     ],
 )
 def test_english(text: str, expected: list[str]) -> None:

@@ -115,7 +115,7 @@ def test_other_corpus_or_analyser_is_another_index(tmp_path: Path) -> None:
 def test_damaged_or_foreign_index_is_one_sentence(tmp_path: Path) -> None:
     load_or_build(lambda: PASSAGES, "hash", analyser("en"), tmp_path)
     (place,) = tmp_path.iterdir()
-    with pytest.raises(UserError, match="made with analyser en-porter-1, not pt-snowball-1; delete"):
+    with pytest.raises(UserError, match="made with analyser en-porter-2, not pt-snowball-2; delete"):
         load(place, analyser("pt"))
     with open(place / "id_ends.npy", "ab") as file:
         file.write(b"x")
@@ -186,7 +186,7 @@ def test_unknown_retriever_and_language(tmp_path: Path) -> None:
         open_retriever(collection, "elastic")
     with pytest.raises(UserError, match="language 'xx'"):
         open_retriever(collection, language="xx")
-    assert retriever_identity("bm25s", "en") == {"retriever": "bm25s", "analyser": "en-porter-1", "k1": 0.9, "b": 0.4}
+    assert retriever_identity("bm25s", "en") == {"retriever": "bm25s", "analyser": "en-porter-2", "k1": 0.9, "b": 0.4}
 
 
 def test_scifact_has_its_published_figures(shared_dir: Path) -> None:
