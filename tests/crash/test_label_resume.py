@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 120
 
 
 def job(pairs: Path, teacher: Path, output: Path) -> LabelConfig:
-    execution = LabelExecution(unit_rows=UNIT_ROWS, threads=1, progress=False, audit_share=0.0, report=False)
+    execution = LabelExecution(unit_rows=UNIT_ROWS, threads=1, progress=False, audit_share=0.0, write_report=False)
     return LabelConfig(LabelIdentity(str(pairs), str(teacher)), str(output), execution)
 
 
@@ -33,7 +33,7 @@ def command(repository: Path, config: LabelConfig) -> list[str]:
         *(sys.executable, str(repository / "pipelines" / "label.py"), "--output", config.output),
         *("--pairs", config.identity.pairs, "--teacher", config.identity.teacher),
         *("--unit_rows", str(UNIT_ROWS), "--threads", "1", "--progress", "false"),
-        *("--audit_share", "0", "--report", "false"),
+        *("--audit_share", "0", "--write_report", "false"),
     ]
 
 

@@ -22,7 +22,7 @@ QRELS = [("q0", "d1", 1), ("q1", "d5", 1), ("q2", "d9", 1)]
 def pairs(tmp_path: Path) -> Path:
     """Pairs mined from eighty English passages, in shards of eleven."""
     folder = write_beir(tmp_path / "english", many_passages(80), QUERIES, train=QRELS)
-    how = MineExecution(progress=False, report=False)
+    how = MineExecution(progress=False, write_report=False)
     mine(MineConfig(MineIdentity(f"beir:{folder}", shard_rows=11), str(tmp_path / "pairs"), how))
     return tmp_path / "pairs"
 
