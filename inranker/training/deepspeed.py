@@ -105,6 +105,9 @@ def make_engine(module: nn.Module, identity: TrainIdentity, execution: TrainExec
         config=zero_config(identity, execution, on_gpu),
         dist_init_required=None,
     )
+    if torch.distributed.get_world_size() == 1 and not engine.zero_optimization():
+        # A process alone would copy all gradients into one buffer, add nobody's to them, and copy them back.
+        engine.enable_backward_allreduce = False
     return engine
 
 

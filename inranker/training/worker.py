@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from inranker.fingerprint import plain
 from inranker.losses import Targets, margin, mse_terms
+from inranker.rerankers.running import keep_freed_memory
 from inranker.training.agreement import score_sample, write_agreement
 from inranker.training.checkpoint import load_state, save_state, whole_weights
 from inranker.training.deepspeed import learning_rate, make_engine
@@ -58,6 +59,7 @@ def run(job: Job, place: Place, hooks: Hooks) -> dict[str, Any]:
     """
     if not job.on_gpu:
         torch.set_num_threads(job.threads)
+        keep_freed_memory()
     disable_progress_bar()
     device = torch.device("cuda", torch.cuda.current_device()) if job.on_gpu else torch.device("cpu")
     trainer = Trainer(job, place, hooks, device)
