@@ -11,39 +11,22 @@ trainer does; `transformers` has token ids made before, batches of like length a
 
 import argparse
 import multiprocessing
-import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
-from inranker.rerankers import load_contract, token_ids
 from inranker.rerankers.create import T5Shape, create_t5
-from inranker.training.config import TrainExecution, TrainIdentity
-from inranker.training.custody import find_source
-from inranker.training.job import Job, Place, order_rules, prepare_data, total_steps
-from inranker.training.meter import LOSS
-from inranker.training.order import Order
-from inranker.training.student import open_start
-from inranker.training.worker import Trainer as Ours
+from inranker.training.config import TrainIdentity
 from tests.builders import make_pairs
 from tests.unit.training.labels import make_labels
 
 from . import contenders
 from .harness import speedup, write
 from .pairs import candidates, shared
-
-Collate = Callable[[np.ndarray], dict[str, torch.Tensor]]
-
-BATCH, LENGTH = 32, 512
-SUFFIX_ROOM = 10  # tokens that the released trainer leaves for the suffix
+from .trainers import BATCH, make_contender
 
 
 def main() -> None:
@@ -156,26 +139,9 @@ def _serve(
 ) -> None:
     torch.set_num_threads(threads)
     device = torch.device(device_name)
-    run = _contender(name, identity, folder, rows, device)
+    run = make_contender(name, identity, folder, rows, device)
     while True:
         connection.send(run(connection.recv()))
-
-
-def _contender(
-    name: str, identity: TrainIdentity, folder: Path, rows: list[dict[str, Any]], device: torch.device
-) -> Callable[[int], tuple[float, list[float]]]:
-    if name == "inranker":
-        os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
-        return OurContender(identity, folder / name, device).run
-    start = open_start(identity)
-    data = prepare_data(find_source(identity), start.encoder, folder / name, Place())
-    order = Order(order_rules(identity), data.lengths, data.positive, data.groups)
-    batches = [order.batch(step) for step in range(total_steps(identity, order))]
-    if name == "transformers":
-        return HuggingFace(Path(identity.start), data, batches, device).run
-    return Original(Path(identity.start), rows, data, batches, device).run
 
 
 def pair_rows(count: int) -> list[dict[str, Any]]:
@@ -196,178 +162,6 @@ def pair_rows(count: int) -> list[dict[str, Any]]:
                 }
             )
     return rows[:count]
-
-
-class NoHooks:
-    """Nobody keeps checkpoints and nobody asks to stop."""
-
-    def latest(self) -> nullcontext[None]:
-        """No checkpoint."""
-        return nullcontext(None)
-
-    def keep(self, place: Path, metrics: dict[str, Any]) -> None:
-        """None is kept."""
-
-    def tell(self, progress: dict[str, Any]) -> bool:
-        """Never stop."""
-        return False
-
-
-class OurContender:
-    """This project's trainer, from the start weights anew each time."""
-
-    def __init__(self, identity: TrainIdentity, folder: Path, device: torch.device) -> None:
-        execution = TrainExecution(cache=str(folder), trackers=[])
-        source, on_gpu = find_source(identity), device.type == "cuda"
-        self.job = Job(identity, execution, source, str(folder / "out"), on_gpu, torch.get_num_threads())
-        self.device = device
-
-    def run(self, updates: int) -> tuple[float, list[float]]:
-        """Seconds and losses of the first updates."""
-        trainer = Ours(self.job, Place(), NoHooks(), self.device)
-        vectors = []
-        started = _now(self.device)
-        for step in range(updates):
-            vectors.append(trainer.update(trainer.order.batch(step), stop=False))
-            trainer.step += 1
-        spent = _now(self.device) - started
-        trainer.engine.destroy()
-        return spent, [float(vector[LOSS]) for vector in vectors]
-
-
-class HuggingFace:
-    """`transformers.Trainer`: token ids made before, batches of like length, padded to their longest."""
-
-    def __init__(self, start: Path, data: Any, batches: list[np.ndarray], device: torch.device) -> None:
-        self.start, self.data, self.batches, self.device = start, data, batches, device
-        self.tokenizer = AutoTokenizer.from_pretrained(start)
-
-    def collate(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """A batch as the model takes it."""
-        batch = self.data.batch(rows)
-        mask = batch.mask_BL if batch.mask_BL is not None else torch.ones_like(batch.input_ids_BL, dtype=torch.bool)
-        teacher = batch.targets.teacher_logits_B2
-        return {"input_ids": batch.input_ids_BL, "attention_mask": mask.long(), "labels": teacher}
-
-    def run(self, updates: int) -> tuple[float, list[float]]:
-        """Seconds and losses of the first updates."""
-        model = AutoModelForSeq2SeqLM.from_pretrained(self.start, dtype=torch.float32, dropout_rate=0.0)
-        answers = token_ids(load_contract(self.start), self.tokenizer)
-        with tempfile.TemporaryDirectory() as folder:
-            chosen = TrainingArguments(
-                output_dir=folder,
-                max_steps=updates,
-                per_device_train_batch_size=BATCH,
-                learning_rate=7e-5,
-                lr_scheduler_type="constant",
-                use_cpu=self.device.type == "cpu",
-                save_strategy="no",
-                logging_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                log_level="error",
-                remove_unused_columns=False,
-            )
-            clock = Clock(self.device)
-            trainer = FixedBatches(model, chosen, train_dataset=_Rows(self.batches), callbacks=[clock])
-            trainer.prepare(answers, self.collate, self.batches)
-            trainer.train()
-        return clock.spent, [float(loss) for loss in trainer.losses]
-
-
-class Original(HuggingFace):
-    """The released trainer's procedure: each batch tokenised as it comes and padded to 512."""
-
-    def __init__(
-        self, start: Path, rows: list[dict[str, Any]], data: Any, batches: list[np.ndarray], device: torch.device
-    ) -> None:
-        super().__init__(start, data, batches, device)
-        self.rows = rows
-
-    def collate(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """A batch as the model takes it."""
-        encode = self.tokenizer.encode
-        ids = []
-        for row in rows:
-            query = encode(f"Query: {self.rows[row]['query']}", add_special_tokens=False)
-            document = encode(f"Document: {self.rows[row]['passage']}", add_special_tokens=False)
-            suffix = encode(" Relevant:", add_special_tokens=False)
-            ids.append((query + document[: LENGTH - SUFFIX_ROOM - len(query)] + suffix)[:LENGTH])
-        padded = self.tokenizer.pad({"input_ids": ids}, padding="max_length", max_length=LENGTH, return_tensors="pt")
-        theirs = super().collate(rows)
-        width = theirs["input_ids"].shape[1]
-        assert torch.equal(padded["input_ids"][:, :width], theirs["input_ids"]), "the contenders' token ids differ"
-        return {**padded, "labels": theirs["labels"]}
-
-
-class FixedBatches(Trainer):
-    """A Trainer that takes given batches in their order and compares two logits of the whole vocabulary's."""
-
-    def prepare(self, answers: tuple[int, int], collate: Collate, batches: list[np.ndarray]) -> None:
-        """What to train on; `answers` are the (false, true) token ids."""
-        self.answers, self.loader = list(answers), _Loader(collate, batches)
-        self.losses: list[torch.Tensor] = []
-
-    def get_train_dataloader(self) -> Any:
-        """The batches, collated as they come."""
-        return self.loader
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Mean over pairs and over the two logits of the squared distance to the centred teacher."""
-        teacher = inputs["labels"]
-        target = teacher - teacher.mean(dim=1, keepdim=True)
-        start = torch.full((len(teacher), 1), model.config.decoder_start_token_id, device=teacher.device)
-        logits = model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], decoder_input_ids=start
-        ).logits[:, 0, self.answers]
-        loss = torch.nn.functional.mse_loss(logits.float(), target)
-        self.losses.append(loss.detach())
-        return loss
-
-
-class _Loader:
-    def __init__(self, collate: Collate, batches: list[np.ndarray]) -> None:
-        self.collate, self.batches = collate, batches
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        return (self.collate(rows) for rows in self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-class _Rows(torch.utils.data.Dataset[int]):
-    def __init__(self, batches: list[np.ndarray]) -> None:
-        self.count = sum(len(rows) for rows in batches)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, row: int) -> int:
-        return row
-
-
-class Clock(TrainerCallback):
-    """Seconds from the first update's start to the last one's end, loading and saving left out."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.started, self.spent = device, 0.0, 0.0
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Start."""
-        self.started = _now(self.device)
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        """An update is made."""
-        self.spent = _now(self.device) - self.started
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":
