@@ -138,9 +138,13 @@ class Store:
         except FileNotFoundError:
             return []
         start = len(self.root.rstrip("/")) + 1
-        names = (name[start:] for name in found)
-        # A creator that was killed on disk leaves a temporary file, which is nobody's object.
-        return sorted(name for name in names if not (self.is_local and name.rpartition("/")[2].startswith(".")))
+        return sorted(name[start:] for name in found if self._is_object(name[start:]))
+
+    def _is_object(self, name: str) -> bool:
+        """Whether what was listed is an object: no folder that a server keeps after its last one (""), and no
+        temporary file of a creator that was killed on disk."""
+        last = name.rpartition("/")[2]
+        return bool(last) and not (self.is_local and last.startswith("."))
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         """Create an object unless there is one; True when the object there is ours.

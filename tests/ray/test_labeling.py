@@ -163,7 +163,16 @@ def exit_code(config: LabelConfig) -> int:
     """What the script of a job says to the shell."""
     execution = config.execution
     words = ["--pairs", config.identity.pairs, "--teacher", config.identity.teacher, "--output", config.output]
-    words += ["--unit_rows", str(execution.unit_rows), "--threads", "1", "--progress", "false", "--report", "false"]
+    words += [
+        "--unit_rows",
+        str(execution.unit_rows),
+        "--threads",
+        "1",
+        "--progress",
+        "false",
+        "--write_report",
+        "false",
+    ]
     words += ["--max_quarantined", str(execution.max_quarantined)]
     words += ["--audit_threshold", str(execution.audit_threshold)] if execution.audit_threshold else []
     with pytest.raises(SystemExit) as stopped:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def run_stage(repository: Path, script: str, words: list[str], folder: Path) -> dict[str, object]:
     """Run a stage script with --json and return its summary."""
@@ -25,6 +27,7 @@ def test_bm25_reaches_the_published_scifact_figures(repository: Path, shared_dir
     assert figures["R@100"] >= 0.92
 
 
+@pytest.mark.slow  # the same pipeline runs over a small collection in test_distill.py
 def test_distill_runs_through_scifact_with_t5s_vocabulary(repository: Path, shared_dir: Path, tmp_path: Path) -> None:
     words = [
         str(repository / "pipelines" / "recipes" / "scifact-smoke.yaml"),

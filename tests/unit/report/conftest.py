@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from inranker.fingerprint import fingerprint
 from inranker.labeling.config import LabelConfig, LabelIdentity
@@ -100,7 +99,7 @@ def charted(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+def trained(tmp_path_factory: pytest.TempPathFactory, alone: Any) -> TrainConfig:
     """A finished job of thirty updates, without Ray."""
     folder = tmp_path_factory.mktemp("trained")
     start = make_t5(folder / "start", make_tokenizer(folder / "tokenizer"), seed=3)
@@ -108,12 +107,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     identity = TrainIdentity(start=str(start), labels=str(labels), steps=30, learning_rate=3e-3, dropout=0.0)
     config = TrainConfig(identity, str(folder / "out"), TrainExecution(log_every=1, cache=str(folder / "cache")))
     source, store = find_source(identity), Store(config.output)
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
-            environment.setenv(name, value)
+    with alone():
         figures = run(Job(identity, config.execution, source, config.output, False, 1), Place(), NoHooks())
-    torch.distributed.destroy_process_group()
     told: dict[str, Any] = {"loss": identity.loss, "batch_size": 32, "start": start_identity(identity), "dev": None}
     inputs = {**source.inputs, "start": {"path": identity.start, "content": "c"}}
     write_card(store, "student", told, inputs, figures)

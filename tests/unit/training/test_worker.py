@@ -1,6 +1,7 @@
 """The worker's loop in this process, without Ray: which students it makes, and what it writes down."""
 
 import json
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -39,19 +40,15 @@ class NoHooks:
         return False
 
 
-@pytest.fixture(scope="module")
-def alone():
-    """A process group of one."""
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
-            environment.setenv(name, value)
+@pytest.fixture(autouse=True)
+def worker(alone) -> Iterator[None]:
+    """This process is the job's only worker."""
+    with alone():
         yield
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def soft(tmp_path_factory, alone) -> TrainIdentity:
+def soft(tmp_path_factory) -> TrainIdentity:
     folder = tmp_path_factory.mktemp("worker")
     start = make_t5(folder / "start", make_tokenizer(folder / "tokenizer"), seed=3)
     labels = make_labels(folder / "labels", make_pairs(folder / "pairs", pair_rows(60)), scale=0.02)
