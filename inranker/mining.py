@@ -44,7 +44,7 @@ class MineIdentity:
     """Mend texts that were decoded wrongly, with ftfy, before anything else."""
     retriever: str = "bm25s"
     """First stage that finds candidates: bm25s; lucene or lucene:INDEX, a directory or a prebuilt name; run:FILE, a
-    TREC run; or several in turn, as in bm25s+run:FILE."""
+    TREC run; dense:DIRECTORY, an encoder; or several in turn, as in bm25s+run:FILE."""
     bm25: Bm25Options = field(default_factory=Bm25Options)
     """How a BM25 first stage weighs terms and makes them."""
     depth: int = 1000
