@@ -10,20 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
 from inranker.corpora import Collection, open_collection
 from inranker.corpora.texts import PassageTexts
+from inranker.drawn_pairs import pair_shard, written_order
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.pairs import SCHEMA as SCHEMA
-from inranker.pairs import shard_bytes
 from inranker.report.job import report_or_warn
 from inranker.report.mine import report
 from inranker.retrieval import Bm25Options, open_retriever, retriever_identity
-from inranker.retrieval.sampling import POSITIVE, Band, Draw, Drawn, Recipe, draw_batch, parse_bands, stable_hash
+from inranker.retrieval.sampling import Band, Draw, Drawn, Recipe, draw_batch, parse_bands, stable_hash
 from inranker.storage import Store
 from inranker.types import Query
 
@@ -257,10 +256,11 @@ def _write_shards(
     with PassageTexts(collection, passage_ids) as texts, _bar(config, len(draw.query), "write", "pair") as bar:
         if chosen.near_duplicates is not None:
             draw.leave_out_near_duplicates(texts, chosen.near_duplicates)
-        order = _order(draw, queries, passage_ids, chosen)
+        shuffle_seed = chosen.seed if chosen.order == "shuffled" else None
+        order = written_order(draw, queries, passage_ids, shuffle_seed)
         for start in range(0, len(order), chosen.shard_rows):
             rows = order[start : start + chosen.shard_rows]
-            data = _parquet(rows, draw, queries, passage_ids, texts, collection)
+            data = pair_shard(rows, draw, queries, passage_ids, texts, collection)
             name = f"pairs-{start // chosen.shard_rows:05d}.parquet"
             if not store.put_if_absent(name, data):
                 raise UserError(
@@ -270,37 +270,6 @@ def _write_shards(
             shards.append(Shard(name, len(rows), sha256_bytes(data)))
             bar.update(len(rows))
     return shards
-
-
-def _order(draw: Draw, queries: list[Query], passage_ids: list[str], chosen: MineIdentity) -> np.ndarray:
-    if chosen.order == "grouped":
-        return np.arange(len(draw.query))
-    pairs = zip(draw.query, draw.passage, strict=True)
-    keys = (stable_hash(chosen.seed, queries[query].query_id, passage_ids[passage]) for query, passage in pairs)
-    return np.argsort(np.fromiter(keys, dtype=np.uint64), kind="stable")
-
-
-def _parquet(
-    rows: np.ndarray,
-    draw: Draw,
-    queries: list[Query],
-    passage_ids: list[str],
-    texts: PassageTexts,
-    collection: Collection,
-) -> bytes:
-    asked = [queries[draw.query[row]] for row in rows]
-    names = [passage_ids[draw.passage[row]] for row in rows]
-    columns = {
-        "query_id": [query.query_id for query in asked],
-        "passage_id": names,
-        "query": [query.text for query in asked],
-        "passage": [texts[name] for name in names],
-        "kind": ["positive" if draw.band[row] == POSITIVE else "negative" for row in rows],
-        "rank": [draw.rank[row] or None for row in rows],
-        "source": [collection.name] * len(rows),
-        "language": [collection.language] * len(rows),
-    }
-    return shard_bytes(columns)
 
 
 def _bar(config: MineConfig, total: int, name: str, unit: str) -> tqdm:

@@ -38,7 +38,10 @@ class Judgments:
 
     qrels: list[Qrel]
     unknown_queries: int
+    """Qrels whose query is not there or has no text."""
     unknown_passages: int
+    empty_queries: int
+    """Judged queries that have no text."""
 
 
 class CheckedCollection(ABC):
@@ -79,7 +82,7 @@ class CheckedCollection(ABC):
 
     def queries_iter(self, split: str) -> Iterator[Query]:
         """See Collection."""
-        judged = {qrel.query_id for qrel in self.judgments(split).qrels}
+        judged = {qrel.query_id for qrel in self.judgments(split).qrels}  # of queries that have a text
         return (query for query in self._checked_queries(split) if query.query_id in judged)
 
     def qrels_iter(self, split: str) -> Iterator[Qrel]:
@@ -112,6 +115,7 @@ class CheckedCollection(ABC):
             judgments = self.judgments(split)
             counts |= {
                 "judged_queries": len({qrel.query_id for qrel in judgments.qrels}),
+                "queries_skipped_empty": judgments.empty_queries,
                 "qrels": len(judgments.qrels),
                 "qrels_of_unknown_queries": judgments.unknown_queries,
                 "qrels_of_unknown_passages": judgments.unknown_passages,
@@ -183,8 +187,6 @@ class CheckedCollection(ABC):
             where = self.place("queries", number, split)
             if _unfit(query.query_id):
                 self._refuse_id(query.query_id, where)
-            if not query.text.strip():
-                raise UserError(f"{where}: query {query.query_id!r} has an empty text; write it or remove the query")
             if query.query_id in first:
                 before = self.place("queries", first[query.query_id], split)
                 raise UserError(
@@ -197,7 +199,9 @@ class CheckedCollection(ABC):
         qrels = self._unique_qrels(split)
         if not qrels:
             raise UserError(f"{self.place('qrels', 0, split)}: split {split!r} of {self.name} is empty; name another")
-        queries = {query.query_id for query in self._checked_queries(split)}
+        queries, empty = set[str](), set[str]()
+        for query in self._checked_queries(split):
+            (queries if query.text.strip() else empty).add(query.query_id)
         known = [qrel for qrel in qrels.values() if qrel.query_id in queries]
         unknown_queries = len(qrels) - len(known)
         missing = ~self.survey().ids.known(qrel.passage_id for qrel in known)
@@ -210,10 +214,11 @@ class CheckedCollection(ABC):
             )
             raise UserError(
                 f"{self.place('qrels', number, split)}: {unknown} of the {len(qrels)} qrels of split {split!r} name a "
-                f"query or passage that {self.name} does not have (first: query {qrel.query_id!r}, passage "
-                f"{qrel.passage_id!r}); check that corpus, queries and qrels belong together"
+                f"query or passage that {self.name} does not have, or a query without text (first: query "
+                f"{qrel.query_id!r}, passage {qrel.passage_id!r}); check that corpus, queries and qrels belong together"
             )
-        return Judgments(known, unknown_queries, int(missing.sum()))
+        judged_empty = len(empty & {qrel.query_id for qrel in qrels.values()})
+        return Judgments(known, unknown_queries, int(missing.sum()), judged_empty)
 
     def _unique_qrels(self, split: str) -> dict[int, Qrel]:
         """Judgments by number; one that is repeated word by word counts once.

@@ -44,6 +44,7 @@ def test_reads_the_three_parts(tmp_path: Path) -> None:
         "passages": 3,
         "passages_skipped_empty": 0,
         "judged_queries": 2,
+        "queries_skipped_empty": 0,
         "qrels": 2,
         "qrels_of_unknown_queries": 0,
         "qrels_of_unknown_passages": 0,
@@ -93,6 +94,16 @@ def test_empty_passages_are_skipped_and_counted(tmp_path: Path) -> None:
     assert collection.counts("test")["qrels_of_unknown_passages"] == 0
 
 
+def test_few_empty_queries_are_left_out_and_counted(tmp_path: Path) -> None:
+    queries = [{"_id": f"q{number}", "text": f"question {number}"} for number in range(30)]
+    queries[7]["text"] = " "
+    qrels = [(f"q{number}", "p1", 1) for number in range(30)]
+    collection = read_all(write_beir(tmp_path, queries=queries, test=qrels))
+    assert "q7" not in {query.query_id for query in collection.queries_iter("test")}
+    counts = collection.counts("test")
+    assert (counts["judged_queries"], counts["queries_skipped_empty"], counts["qrels_of_unknown_queries"]) == (29, 1, 1)
+
+
 def test_title_may_be_left_out_or_null(tmp_path: Path) -> None:
     rows = [{"_id": "p1", "text": "one"}, {"_id": "p3", "text": "two", "title": None}]
     collection = read_all(write_beir(tmp_path, passages=rows))
@@ -113,7 +124,7 @@ def test_title_may_be_left_out_or_null(tmp_path: Path) -> None:
         ("corpus.jsonl", 2, b'["p2", "text"]', "corpus.jsonl, line 2: not a JSON object but list"),
         ("corpus.jsonl", 2, b'{"_id": "p2", "text": "\\ud83d"}', "line 2: field 'text' holds half of a surrogate"),
         ("queries.jsonl", 2, b'{"_id": "q2"}', "queries.jsonl, line 2: field 'text' is missing"),
-        ("queries.jsonl", 2, b'{"_id": "q2", "text": " "}', "queries.jsonl, line 2: query 'q2' has an empty text"),
+        ("queries.jsonl", 2, b'{"_id": "q2", "text": " "}', "line 3: 1 of the 2 qrels .* a query without text .*'q2'"),
         ("queries.jsonl", 2, b'{"_id": "q1", "text": "t"}', "queries.jsonl, line 2: query id 'q1' .* line 1"),
         ("qrels/test.tsv", 2, b"q1 p1 1", "qrels/test.tsv, line 2: 1 tab-separated columns"),
         ("qrels/test.tsv", 2, b"q1\tp1\thigh", "qrels/test.tsv, line 2: score 'high' is not an integer"),
@@ -235,6 +246,7 @@ def test_real_collections_read(shared_dir: Path) -> None:
         "passages": 1398,
         "passages_skipped_empty": 2,
         "judged_queries": 225,
+        "queries_skipped_empty": 0,
         "qrels": 1837,
         "qrels_of_unknown_queries": 0,
         "qrels_of_unknown_passages": 0,
