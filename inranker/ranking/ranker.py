@@ -18,6 +18,7 @@ import torch
 
 from inranker.errors import UserError
 from inranker.rerankers import load_reranker
+from inranker.rerankers.calibration import calibrated
 from inranker.rerankers.encode import EncodedPairs
 from inranker.rerankers.reranker import scores as scores_of
 
@@ -25,6 +26,8 @@ from .hardware import pick_device, pick_precision, usable_cores
 from .passages import as_passages
 
 LongPassages = Literal["truncate", "windows"]
+LONG_PASSAGES = ("truncate", "windows")
+BACKENDS = ("torch", "onnx", "ct2")
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Ranker:
                 raise UserError("precision float16 overflows in T5; use bfloat16 or float32")
             self.reranker: Any = load_reranker(model, self.device, self.precision, **overrides)
         else:
-            raise UserError(f"backend {backend!r} is not one of torch")
+            raise UserError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Raw logits [n, 2] float32, order (false, true), of (query, passage) pairs, in their order.
@@ -110,8 +113,7 @@ class Ranker:
 
     def probabilities(self, scores: np.ndarray | Sequence[float]) -> np.ndarray:
         """Probabilities of relevance, float64 [n], for scores from `score`: for display, they never rank."""
-        values = np.asarray(scores, dtype=np.float64)
-        return 0.5 * (1 + np.tanh(values / 2))
+        return calibrated(scores, self.reranker.contract.calibration)
 
     @overload
     def rank(
@@ -144,8 +146,11 @@ class Ranker:
         """
         if top_k is not None and top_k < 1:
             raise UserError(f"top_k {top_k} must be 1 or more (None returns all)")
+        if long_passages not in LONG_PASSAGES:
+            raise UserError(f"long_passages {long_passages!r} is not one of {', '.join(LONG_PASSAGES)}")
         if isinstance(query, str):
             return self._rank([query], [passages], top_k, long_passages)[0]
+        _require_queries(query)
         if len(query) != len(passages):
             raise UserError(f"{len(query)} queries for {len(passages)} lists of passages; give one list for each")
         return self._rank(list(query), list(passages), top_k, long_passages)
@@ -197,6 +202,14 @@ def _default_threads() -> int:
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         return torch.get_num_threads()
     return min(torch.get_num_threads(), usable_cores())
+
+
+def _require_queries(query: Any) -> None:
+    if not isinstance(query, Sequence):
+        raise UserError(f"query is {type(query).__name__}; give a string, or a list of strings")
+    for row, text in enumerate(query):
+        if not isinstance(text, str):
+            raise UserError(f"query {row} is {type(text).__name__}, not a string")
 
 
 def _require_finite(scores: np.ndarray) -> None:

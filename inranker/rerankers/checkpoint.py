@@ -11,6 +11,8 @@ from .contract import load_contract, token_ids
 
 # Fields of config.json that change with the library or the file's history, not with the logits.
 VOLATILE = {"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "use_cache"}
+# Fields of the contract that logits do not depend on.
+NOT_THE_LOGITS = {"family", "calibration"}
 WEIGHT_FILES = ("*.safetensors", "*.bin")
 # Model types whose tokenizer class AutoTokenizer would only look up.
 T5_TYPES = {"t5", "mt5"}
@@ -89,7 +91,7 @@ def scorer_identity(name: str | Path, dtype: str = "float32", **overrides: Any) 
         "weights_sha256": fingerprint([[file.name, sha256_file(file)] for file in weight_files(path)]),
         "config_sha256": fingerprint({k: v for k, v in config.items() if k not in VOLATILE}),
         "tokenizer_sha256": sha256_bytes(tokenizer.backend_tokenizer.to_str().encode()),
-        "contract": {k: v for k, v in asdict(contract).items() if k != "family"},
+        "contract": {k: v for k, v in asdict(contract).items() if k not in NOT_THE_LOGITS},
         "dtype": dtype,
     }
     if contract.architecture != "encoder":

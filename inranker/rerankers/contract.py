@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UserError
+from .calibration import Calibration, from_json
 
 CONTRACT_FILE = "reranker.json"
 ENGLISH = "Query: {query} Document: {document} Relevant:"
@@ -70,6 +71,8 @@ class Contract:
     """Chat text before the template, tokenised by itself (causal models)."""
     suffix: str = ""
     """Chat text after the template, tokenised by itself and never cut (causal models)."""
+    calibration: Calibration | None = None
+    """How a score is shown as a probability; it never changes logits, scores or their order."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -198,7 +201,7 @@ def token_ids(contract: Contract, tokenizer: Any) -> tuple[int, int]:
 def _read(file: Path) -> Contract:
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        return Contract(**values)
+        return Contract(**{**values, "calibration": from_json(values.get("calibration"))})
     except (ValueError, TypeError) as error:
         raise UserError(f"{file}: not a reranker contract ({error}); it needs the fields {_names()}") from error
 

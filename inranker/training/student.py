@@ -48,7 +48,8 @@ def open_start(identity: TrainIdentity) -> Reranker:
         if not isinstance(start.module, OneStepT5):
             raise UserError("encoder_layers and decoder_layers are for T5 starts; leave them out")
         cut(start.module.t5, identity.encoder_layers, identity.decoder_layers)
-    contract = replace(start.contract, score=LOSSES[identity.loss].score)
+    # Other weights give other scores, which the start's calibration says nothing about.
+    contract = replace(start.contract, score=LOSSES[identity.loss].score, calibration=None)
     return Reranker(start.module, PairEncoder(start.encoder.tokenizer, contract))
 
 
