@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from inranker.synthesis.filters.options import FilterExecution, FilterOptions
 from inranker.synthesis.generators.base import Decoding
 from inranker.synthesis.generators.transformers import TransformersExecution, TransformersIdentity
 
@@ -44,6 +45,11 @@ class SynthesizeIdentity:
     """How tokens are drawn."""
     transformers: TransformersIdentity = field(default_factory=TransformersIdentity)
     """What the `transformers` engine's text depends on besides."""
+    filters: list[str] = field(default_factory=list)
+    """Filters of the generated queries, applied in this order: length, copied, duplicates, near_duplicates, language,
+    log_prob, reranker, round_trip. Empty (the paper's recipe): every query stays."""
+    filter: FilterOptions = field(default_factory=FilterOptions)
+    """What each filter keeps."""
     shard_rows: int = 50_000
     """Passages of a file of the sample."""
     seed: int = 42
@@ -72,6 +78,8 @@ class SynthesizeExecution:
     """Share of prompts that may yield no query before the job counts as failed."""
     transformers: TransformersExecution = field(default_factory=TransformersExecution)
     """How the `transformers` engine runs."""
+    filter: FilterExecution = field(default_factory=FilterExecution)
+    """How filters are run."""
     progress: bool = True
     """Show a progress bar with prompts/s and ETA."""
     write_report: bool = True
