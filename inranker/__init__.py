@@ -6,12 +6,13 @@ Importing the package imports neither Ray nor torch; each part brings them in wh
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inranker.ranking.legacy import T5Ranker as T5Ranker
     from inranker.ranking.ranker import Ranker as Ranker
 
 __version__ = "0.1.0"
 
 # Names that are found where they live when they are first asked for.
-LAZY = {"Ranker": "inranker.ranking.ranker"}
+LAZY = {"Ranker": "inranker.ranking.ranker", "T5Ranker": "inranker.ranking.legacy"}
 
 
 def __getattr__(name: str) -> Any:

@@ -98,8 +98,8 @@ class Ranker:
             UserError: a pair is not two strings, or a text cannot be written as UTF-8.
         """
         for row, pair in enumerate(pairs):
-            if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-                raise UserError(f"pair {row} is not (query, passage), two strings")
+            if isinstance(pair, str) or len(pair) != 2:
+                raise UserError(f"pair {row} is not (query, passage)")
         encoded = self._encode([query for query, _ in pairs], [passage for _, passage in pairs])
         return self._run(encoded)
 
@@ -185,12 +185,8 @@ class Ranker:
         return ranked
 
     def _encode(self, queries: list[str], passages: list[str]) -> EncodedPairs:
-        try:
-            return self.reranker.encoder.encode(queries, passages)
-        except (TypeError, UnicodeEncodeError):
-            for row, texts in enumerate(zip(queries, passages, strict=True)):
-                _require_utf8(row, texts)
-            raise
+        require_utf8(queries, passages)
+        return self.reranker.encoder.encode(queries, passages)
 
     def _run(self, encoded: EncodedPairs) -> np.ndarray:
         if torch.get_num_threads() != self.threads:
@@ -218,11 +214,22 @@ def _require_finite(scores: np.ndarray) -> None:
         raise UserError(f"passage {row} scored {scores[row]}, which cannot rank; check the model's weights")
 
 
-def _require_utf8(row: int, texts: tuple[str, str]) -> None:
-    for name, text in zip(("query", "passage"), texts, strict=True):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"pair {row}: its {name} holds half of a surrogate pair at character {error.start}; repair the text"
-            ) from error
+def require_utf8(queries: Sequence[str], passages: Sequence[str]) -> None:
+    """Refuse texts that no tokenizer takes.
+
+    Raises:
+        UserError: a text is no string, or holds half of a surrogate pair; the row of the pair is named.
+    """
+    for row, texts in enumerate(zip(queries, passages, strict=True)):
+        for name, text in zip(("query", "passage"), texts, strict=True):
+            if not isinstance(text, str):
+                raise UserError(f"pair {row}: its {name} is {type(text).__name__}, not a string")
+            if not text.isascii():
+                _require_whole_characters(text, f"pair {row}: its {name}")
+
+
+def _require_whole_characters(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{what} holds half of a surrogate pair at character {error.start}; repair the text") from error

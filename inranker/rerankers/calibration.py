@@ -6,6 +6,7 @@ measured on judged pairs. A calibration is the result of that measurement and tr
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,8 @@ METHODS: dict[str, Callable[[Values, Calibration], Values]] = {
 
 
 def _check_knots(scores: tuple[float, ...], probabilities: tuple[float, ...]) -> None:
-    rising = all(left < right for left, right in zip(scores, scores[1:], strict=False))
-    growing = all(left <= right for left, right in zip(probabilities, probabilities[1:], strict=False))
+    rising = all(left < right for left, right in pairwise(scores))
+    growing = all(left <= right for left, right in pairwise(probabilities))
     within = all(0 <= probability <= 1 for probability in probabilities)
     if not scores or len(scores) != len(probabilities) or not (rising and growing and within):
         raise UserError(

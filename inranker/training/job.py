@@ -90,7 +90,8 @@ def seed_part(seed: int, step: int, part: int) -> None:
 
 def encoder_key(encoder: PairEncoder) -> dict[str, Any]:
     """What the token ids of a text depend on."""
-    contract = {key: value for key, value in asdict(encoder.contract).items() if key not in ("family", "score", "calibration")}
+    unread = ("family", "score", "calibration")
+    contract = {key: value for key, value in asdict(encoder.contract).items() if key not in unread}
     return {"contract": contract, "tokenizer": sha256_bytes(encoder.tokenizer.backend_tokenizer.to_str().encode())}
 
 

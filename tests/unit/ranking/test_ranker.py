@@ -102,7 +102,7 @@ def test_what_cannot_be_ranked_is_a_sentence(
 
 
 def test_pairs_must_be_pairs_of_strings(ranker: Ranker) -> None:
-    with pytest.raises(UserError, match="pair 1 is not"):
+    with pytest.raises(UserError, match="pair 1: its passage is int"):
         ranker.score([(QUERY, "a"), (QUERY, 3)])  # type: ignore[list-item]
 
 
