@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from inranker.synthesis.filters.options import FilterExecution, FilterOptions
 from inranker.synthesis.generators.base import Decoding
+from inranker.synthesis.generators.openai import OpenAIExecution, OpenAIIdentity
 from inranker.synthesis.generators.transformers import TransformersExecution, TransformersIdentity
 
 
@@ -37,6 +38,8 @@ class SynthesizeIdentity:
     `cluster:N` (N clusters of passages by their words); null: from the whole."""
     examples: int = 3
     """Examples in prompts that take them from the collection."""
+    example_pool: int | None = None
+    """Draw each prompt's examples from so many judged pairs; null: every prompt shows the same."""
     examples_split: str = "train"
     """Split whose judged pairs are shown as examples; queries shown are listed in the manifest."""
     passage_words: int = 300
@@ -45,6 +48,8 @@ class SynthesizeIdentity:
     """How tokens are drawn."""
     transformers: TransformersIdentity = field(default_factory=TransformersIdentity)
     """What the `transformers` engine's text depends on besides."""
+    openai: OpenAIIdentity = field(default_factory=OpenAIIdentity)
+    """What the `openai` engine's text depends on besides."""
     filters: list[str] = field(default_factory=list)
     """Filters of the generated queries, applied in this order: length, copied, duplicates, near_duplicates, language,
     log_prob, reranker, round_trip. Empty (the paper's recipe): every query stays."""
@@ -78,6 +83,8 @@ class SynthesizeExecution:
     """Share of prompts that may yield no query before the job counts as failed."""
     transformers: TransformersExecution = field(default_factory=TransformersExecution)
     """How the `transformers` engine runs."""
+    openai: OpenAIExecution = field(default_factory=OpenAIExecution)
+    """How the `openai` engine runs."""
     filter: FilterExecution = field(default_factory=FilterExecution)
     """How filters are run."""
     progress: bool = True
