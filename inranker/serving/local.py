@@ -1,0 +1,75 @@
+"""The local engine: uvicorn in this process, with the guarded protocol."""
+
+import asyncio
+import os
+import signal
+import socket
+from typing import Any
+
+import uvicorn
+
+from inranker.errors import UserError
+from inranker.serving.app import build_app
+from inranker.serving.config import ServeConfig
+from inranker.serving.protocol import HEADER_SECONDS, WRITE_SECONDS, GuardedProtocol
+from inranker.serving.service import load
+
+
+def serve_local(config: ServeConfig) -> dict[str, Any]:
+    """Serve until SIGTERM or SIGINT; requests in flight finish first.
+
+    Raises:
+        UserError: the address is taken, or as `service.load`.
+    """
+    listening = listen(config.host, config.port)
+    service = load(config)
+    server = make_server(build_app(service), config)
+    port = listening.getsockname()[1]
+    print(f"serving {', '.join(service.engines)} at http://{config.host}:{port}", flush=True)
+    try:
+        asyncio.run(server.serve(sockets=[listening]))
+    except KeyboardInterrupt:
+        pass  # uvicorn raises it again after a clean end
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        service.close()
+    return {"requests": server.server_state.total_requests}
+
+
+def make_server(app: Any, config: ServeConfig) -> uvicorn.Server:
+    """uvicorn over an app, within the limits."""
+    limits = config.limits
+    os.environ[HEADER_SECONDS] = str(limits.header_seconds)
+    os.environ[WRITE_SECONDS] = str(limits.write_seconds)
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=GuardedProtocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=75,
+            limit_concurrency=limits.connections,
+            timeout_graceful_shutdown=max(1, int(limits.shutdown_seconds)),
+        )
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to an address.
+
+    Raises:
+        UserError: it is taken, not ours or unknown.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise UserError(
+            f"cannot listen at {host}:{port} ({error.strerror}); choose another --port or --host"
+        ) from error
+    return listening
