@@ -3,14 +3,15 @@
 from typing import Any
 
 from inranker.crashpoints import crash_point
-from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
+from inranker.jobs.resume import all_receipts, too_many_quarantined
 from inranker.labeling.config import LabelConfig
+from inranker.labeling.job import LABEL
 from inranker.labeling.read import pairs_location
 from inranker.labeling.reuse import indexed_sources
 from inranker.manifest import Manifest, write_manifest
 from inranker.storage import Store
-from inranker.units import Receipt, Unit, finished_units, read_receipts, total_counts
+from inranker.units import Unit, total_counts
 
 # Largest |difference of a logit| that another batch layout explains: sums in another order, far below it in float32;
 # bfloat16 keeps 8 bits, so each of many steps may round a logit of 8 by 0.03.
@@ -31,12 +32,7 @@ def complete(
     Raises:
         RuntimeError: a unit has no receipt.
     """
-    finished = finished_units(store)
-    missing = [unit.name for unit in units if unit.name not in finished]
-    if missing:
-        raise RuntimeError(f"{len(missing)} of {len(units)} units have no receipt (first: {missing[0]}); run it again")
-    receipts = read_receipts(store, [unit.name for unit in units])
-    _require_whole(receipts, fingerprint(identity))
+    receipts = all_receipts(store, units, fingerprint(identity))
     counts = total_counts(receipts)
     figures = {
         "tokens": sum(receipt.figures["tokens"] for receipt in receipts),
@@ -92,12 +88,7 @@ def summarize(config: LabelConfig, manifest: Manifest, skipped: bool) -> dict[st
 def failures(config: LabelConfig, manifest: Manifest) -> list[str]:
     """Why a job whose units are all done still counts as failed; one sentence each."""
     counts, execution = manifest.counts, config.execution
-    reasons = []
-    if counts["quarantined"] > execution.max_quarantined * counts["pairs"]:
-        reasons.append(
-            f"{counts['quarantined']} of {counts['pairs']} pairs are quarantined, more than the share of "
-            f"{execution.max_quarantined:g} that --max_quarantined allows; the files under quarantine/ say why"
-        )
+    reasons = too_many_quarantined(LABEL, counts["quarantined"], counts["pairs"], execution.max_quarantined)
     audit = manifest.figures.get("audit")
     threshold = execution.audit_threshold
     if threshold is None:
@@ -109,9 +100,3 @@ def failures(config: LabelConfig, manifest: Manifest) -> list[str]:
             "nor labels, and label them anew"
         )
     return reasons
-
-
-def _require_whole(receipts: list[Receipt], job_fingerprint: str) -> None:
-    for receipt in receipts:
-        if receipt.fingerprint != job_fingerprint:
-            raise UserError(f"the receipt of unit {receipt.unit} is of another job; use an output directory of its own")

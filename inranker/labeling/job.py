@@ -3,11 +3,14 @@
 from typing import Any
 
 from inranker.errors import UserError
+from inranker.jobs.kind import JobKind
+from inranker.jobs.resume import unit_rows_for
 from inranker.labeling.config import LabelConfig, LabelExecution
 from inranker.manifest import Manifest, read_manifest
 from inranker.rerankers import scorer_identity
 from inranker.storage import Store
 
+LABEL = JobKind("label", "pair")
 PAIRS_STAGES = ("mine", "import", "align")  # whose output is pairs
 UNIT_ROWS = 8192
 SMALLEST_UNIT_ROWS = 64
@@ -48,4 +51,4 @@ def chosen_unit_rows(total: int, execution: LabelExecution) -> int:
 def default_unit_rows(total: int, execution: LabelExecution) -> int:
     """Units big enough to keep an actor busy for a while, small enough that none stands idle at the end."""
     actors = execution.max_actors or execution.actors
-    return max(SMALLEST_UNIT_ROWS, min(UNIT_ROWS, -(-total // (actors * UNITS_PER_ACTOR))))
+    return unit_rows_for(total, actors, UNIT_ROWS, SMALLEST_UNIT_ROWS, UNITS_PER_ACTOR)

@@ -11,21 +11,20 @@ from typing import Any
 import numpy as np
 
 from inranker.evaluation.table import render_rows
-from inranker.fingerprint import fingerprint, plain
-from inranker.labeling.config import LabelConfig, LabelExecution
+from inranker.jobs.plan import actor_rate, render_time_and_money, time_and_money
+from inranker.jobs.resume import expected_units
+from inranker.labeling.config import LabelConfig
 from inranker.labeling.dedupe import first_occurrences, text_keys
-from inranker.labeling.job import chosen_unit_rows, job_identity, read_pairs, reranker_overrides
+from inranker.labeling.job import LABEL, chosen_unit_rows, job_identity, read_pairs, reranker_overrides
 from inranker.labeling.reuse import reuse_sources
 from inranker.labeling.rows import UnitReader
-from inranker.manifest import IDENTITY, Manifest, read_identity, require_same_identity
 from inranker.rerankers import PairEncoder, load_encoder
 from inranker.rerankers.flops import teacher_flops
 from inranker.storage import Store
-from inranker.units import Unit, finished_units, plan_units, read_receipts
+from inranker.units import Unit, finished_units
 
 SAMPLED_UNITS = 12
 SAMPLED_PAIRS = 3000  # the mean length of so many is known to about 1 %
-SAMPLED_RECEIPTS = 64
 SEED = 0
 
 
@@ -67,7 +66,8 @@ def plan(config: LabelConfig) -> dict[str, Any]:
     store, manifest = Store(config.output), read_pairs(config)
     identity = job_identity(config, manifest)
     earlier = reuse_sources(config.execution.reuse, identity["scorer"])
-    units = _units(config, store, manifest, identity)
+    unit_rows = chosen_unit_rows(sum(shard.rows for shard in manifest.shards), config.execution)
+    units = expected_units(store, LABEL, identity, manifest.shards, unit_rows)
     finished = finished_units(store)
     left = [unit for unit in units if unit.name not in finished]
     sample = take_sample(config, left)
@@ -76,7 +76,8 @@ def plan(config: LabelConfig) -> dict[str, Any]:
     to_score = round(scale * (sample.pairs - sample.unusable - sample.duplicates))
     mean, square = (float(np.mean(sample.lengths_N**power)) if len(sample.lengths_N) else 0.0 for power in (1, 2))
     flops = teacher_flops(config.identity.teacher)(to_score, to_score * mean, to_score * square)
-    rate, origin = actor_rate(config, store, sorted(finished), mean, flops / to_score if to_score else 0.0)
+    execution, each = config.execution, flops / to_score if to_score else 0.0
+    rate, origin = actor_rate(LABEL, execution.pairs_per_second, execution, store, sorted(finished), mean, each)
     summary = {
         "stage": "label",
         "plan": True,
@@ -94,23 +95,12 @@ def plan(config: LabelConfig) -> dict[str, Any]:
         "tokens_per_pair": round(mean, 1),
         "truncated": round(sample.truncated / len(sample.lengths_N), 4) if len(sample.lengths_N) else 0.0,
         "flops": flops,
-        **_time_and_money(config.execution, to_score, rate),
+        **time_and_money(LABEL, execution, to_score, rate),
         "rate_from": origin,
         "reuse": [source["path"] for source in earlier],
         "sample": {"pairs": sample.pairs, "tokenised": len(sample.lengths_N), "whole": sample.whole},
     }
     return {**summary, "table": render(summary)}
-
-
-def _units(config: LabelConfig, store: Store, manifest: Manifest, identity: dict[str, Any]) -> list[Unit]:
-    """The job's units: as fixed at its first start, or as it would fix them now."""
-    unit_rows = chosen_unit_rows(sum(shard.rows for shard in manifest.shards), config.execution)
-    if store.exists(IDENTITY):
-        require_same_identity(
-            store, {"stage": "label", "fingerprint": fingerprint(identity), "identity": plain(identity)}
-        )
-        unit_rows = read_identity(store)["unit_rows"]
-    return plan_units(manifest.shards, unit_rows)
 
 
 def take_sample(config: LabelConfig, left: list[Unit]) -> Sample:
@@ -140,40 +130,6 @@ def _lengths(encoder: PairEncoder, queries: list[str], passages: list[str]) -> t
     return encoded.lengths, int(encoded.truncated.sum())
 
 
-def actor_rate(
-    config: LabelConfig, store: Store, finished: list[str], tokens_per_pair: float, flops_per_pair: float
-) -> tuple[float | None, str | None]:
-    """Pairs that one actor scores in a second, and where that is known from.
-
-    A given rate comes first, then what this job's finished units took, then a share of the accelerator's peak.
-    """
-    execution = config.execution
-    if execution.pairs_per_second is not None:
-        return execution.pairs_per_second, "pairs_per_second"
-    some = random.Random(SEED).sample(finished, min(SAMPLED_RECEIPTS, len(finished)))
-    figures = [receipt.figures for receipt in read_receipts(store, some)]
-    seconds, tokens = (sum(each[name] for each in figures) for name in ("seconds", "tokens"))
-    if seconds and tokens and tokens_per_pair:
-        return tokens / seconds / tokens_per_pair, f"{len(some)} finished units"
-    if execution.peak_tflops is not None and flops_per_pair:
-        rate = execution.peak_tflops * 1e12 * execution.utilisation / flops_per_pair
-        return rate, f"{execution.utilisation:.0%} of peak_tflops"
-    return None, None
-
-
-def _time_and_money(execution: LabelExecution, pairs: int, rate: float | None) -> dict[str, float | None]:
-    if rate is None:
-        return {"pairs_per_second": None, "hours": None, "actor_hours": None, "cost": None}
-    actor_hours = pairs / rate / 3600
-    price = execution.price_per_hour
-    return {
-        "pairs_per_second": round(rate, 2),
-        "hours": round(actor_hours / (execution.max_actors or execution.actors), 3),
-        "actor_hours": round(actor_hours, 3),
-        "cost": None if price is None else round(actor_hours * price, 2),
-    }
-
-
 def render(summary: dict[str, Any]) -> str:
     """The plan as a person reads it."""
     about = "" if summary["sample"]["whole"] else "about "
@@ -192,12 +148,5 @@ def render(summary: dict[str, Any]) -> str:
     ]
     if summary["reuse"]:
         lines.append(f"pairs that {', '.join(summary['reuse'])} know will not be scored, but are counted here")
-    if summary["hours"] is None:
-        lines.append("hours: not known; give --pairs_per_second or --peak_tflops, or let some units finish")
-    else:
-        cost = "give --price_per_hour to see" if summary["cost"] is None else f"{summary['cost']:,.2f}"
-        lines.append(
-            f"{summary['hours']:,.2f} hours, {summary['actor_hours']:,.2f} actor-hours at "
-            f"{summary['pairs_per_second']:,} pairs/s an actor ({summary['rate_from']}); cost: {cost}"
-        )
+    lines.append(render_time_and_money(LABEL, summary))
     return "\n".join(lines)

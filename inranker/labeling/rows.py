@@ -1,15 +1,14 @@
 """Pairs of a unit in, label rows of a unit out: the Parquet on both sides of the scorer."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from inranker.errors import UserError
-from inranker.manifest import Shard, read_shard
+from inranker.jobs.rows import ShardReader
+from inranker.jobs.rows import from_parquet as from_parquet
+from inranker.jobs.rows import to_parquet as to_parquet
 from inranker.storage import Store
 from inranker.units import Unit
 
@@ -49,12 +48,10 @@ class UnitRows:
 
 
 class UnitReader:
-    """Reads units' rows from their pairs shards, and keeps the last shard: the next unit is mostly of the same one."""
+    """Reads units' pairs; see `ShardReader`."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        self.shard: Shard | None = None
-        self.table: pa.Table | None = None
+        self.rows = ShardReader(store, TEXT_COLUMNS, TEXT_COLUMNS, "pairs", "mine the pairs anew")
 
     def __call__(self, unit: Unit) -> UnitRows:
         """The rows of a unit.
@@ -62,36 +59,12 @@ class UnitReader:
         Raises:
             UserError: the shard is missing, differs from its manifest, is no Parquet, or lacks a column or rows.
         """
-        if unit.shard != self.shard or self.table is None:
-            self.shard, self.table = None, None  # not both in memory
-            self.table = _read_pairs(self.store, unit.shard)
-            self.shard = unit.shard
-        table = self.table
-        if table.num_rows < unit.stop:
-            where = f"pairs shard {self.store.url}/{unit.shard.name}"
-            raise UserError(f"{where} has {table.num_rows} rows, not {unit.stop}; mine the pairs anew")
-        table = table.slice(unit.start, unit.rows)
-        return _split(table.add_column(0, "row", pa.array(np.arange(unit.start, unit.stop, dtype=np.int32))))
+        return _split(self.rows(unit))
 
 
 def read_unit(store: Store, unit: Unit) -> UnitRows:
     """The rows of one unit; see `UnitReader`."""
     return UnitReader(store)(unit)
-
-
-def _read_pairs(store: Store, shard: Shard) -> pa.Table:
-    where = f"pairs shard {store.url}/{shard.name}"
-    data = read_shard(store, shard)
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        if missing := [name for name in TEXT_COLUMNS if name not in file.schema_arrow.names]:
-            raise UserError(f"{where} has no column {missing[0]}; mine the pairs anew")
-        for field in (file.schema_arrow.field(name) for name in TEXT_COLUMNS):
-            if not (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
-                raise UserError(f"{where}: {field.name} is {field.type}, not text; mine the pairs anew")
-        return file.read(list(TEXT_COLUMNS))
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{where} cannot be read: {error}") from error
 
 
 def _split(table: pa.Table) -> UnitRows:
@@ -136,15 +109,3 @@ def label_table(
     table = pa.table(columns, schema=LABEL_SCHEMA)
     rejected = table.filter(pa.array(~finite_N))
     return table.filter(pa.array(finite_N)), quarantine_table(rejected, ["logits are not finite"] * rejected.num_rows)
-
-
-def to_parquet(table: pa.Table) -> bytes:
-    """A table as the bytes of one Parquet file."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def from_parquet(data: bytes) -> pa.Table:
-    """The table of a Parquet file in memory."""
-    return pq.read_table(io.BytesIO(data))

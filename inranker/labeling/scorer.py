@@ -6,7 +6,7 @@ token ids as one int32 buffer plus offsets, and behind the scorer only logits.
 
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -14,11 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from inranker.crashpoints import crash_point
-from inranker.errors import UserError
+from inranker.jobs.work import buffer, one_row, require_shared_output
 from inranker.labeling.dedupe import ANSWER, answers_of, first_occurrences, not_scored, share_answers, text_keys
 from inranker.labeling.reuse import ReuseIndex
 from inranker.labeling.rows import UnitReader, from_parquet, label_table, to_parquet
-from inranker.manifest import read_identity
 from inranker.rerankers import load_encoder, load_reranker
 from inranker.rerankers.encode import EncodedPairs, PairEncoder
 from inranker.storage import Store
@@ -67,7 +66,7 @@ class PairTokenizer:
         ids, to_score = share_answers(rows.pairs.select(ID_COLUMNS), first, of_row_N, found, known)
         encoded = self.encoder.encode([queries[row] for row in to_score], [passages[row] for row in to_score])
         crash_point("after-tokenise")
-        return _one_row(
+        return one_row(
             unit=work["unit"][0].as_py(),
             ids=to_parquet(ids),
             quarantine=to_parquet(rows.quarantine),
@@ -114,13 +113,13 @@ class PairScorer:
         crash_point("before-score")
         started = time.perf_counter()
         encoded = EncodedPairs(
-            token_ids=_buffer(work, "token_ids", np.int32),
-            offsets=_buffer(work, "offsets", np.int64),
-            truncated=_buffer(work, "truncated", np.bool_),
+            token_ids=buffer(work, "token_ids", np.int32),
+            offsets=buffer(work, "offsets", np.int64),
+            truncated=buffer(work, "truncated", np.bool_),
         )
         logits_N2 = self.logits(encoded) if len(encoded) else np.zeros((0, 2), np.float32)
         crash_point("after-score")
-        return _one_row(
+        return one_row(
             unit=unit_text,
             ids=work["ids"][0].as_py(),
             quarantine=work["quarantine"][0].as_py(),
@@ -157,72 +156,26 @@ class LabelCommitter:
             content = to_parquet(unusable)
             quarantine = put_object(self.store, "quarantine", unit, unusable.num_rows, content, ".parquet")
         figures = {
-            "tokens": int(_buffer(work, "n_tokens", np.int32).sum()),
+            "tokens": int(buffer(work, "n_tokens", np.int32).sum()),
             "seconds": work["seconds"][0].as_py(),
             **not_scored(ids),
         }
         stamped = {**figures, "finished_at": round(time.time(), 3)}
         commit(self.store, unit, Receipt(unit.name, self.fingerprint, unit.rows, data, quarantine, stamped))
-        lengths_S = _buffer(work, "n_tokens", np.int32).astype(np.int64)
+        lengths_S = buffer(work, "n_tokens", np.int32).astype(np.int64)
         told = {"scored": len(lengths_S), "squares": int((lengths_S**2).sum()), **figures}
-        return _one_row(unit=unit.name, rows=unit.rows, quarantined=unusable.num_rows, **told)
+        return one_row(unit=unit.name, rows=unit.rows, quarantined=unusable.num_rows, **told)
 
 
 def _scored(work: pa.Table) -> np.ndarray:
-    logits_S2 = _buffer(work, "logits", np.float32).reshape(-1, 2)
+    logits_S2 = buffer(work, "logits", np.float32).reshape(-1, 2)
     scored = np.empty(len(logits_S2), ANSWER)
     scored["false_logit"], scored["true_logit"] = logits_S2.T
-    scored["n_tokens"], scored["truncated"] = _buffer(work, "n_tokens", np.int32), _buffer(work, "truncated", np.bool_)
+    scored["n_tokens"], scored["truncated"] = buffer(work, "n_tokens", np.int32), buffer(work, "truncated", np.bool_)
     return scored
-
-
-def once_per_process(work: pa.Table, work_class: type, begin: Callable[[str], None], *arguments: Hashable) -> pa.Table:
-    """Apply a stage as a task: its object (tokenizer, store) is built once in each worker process.
-
-    `begin` is told the unit's name first; it raises to stop a unit that has been started too often.
-    """
-    begin(unit_from_json(work["unit"][0].as_py()).name)
-    built: Callable[[pa.Table], pa.Table] = _built(work_class, arguments)
-    return built(work)
 
 
 @lru_cache(maxsize=2)
 def _encoder(fingerprint: str, teacher: str, overrides: tuple[tuple[str, Any], ...]) -> PairEncoder:
     """Loaded once a process for a job, whatever its output; the fingerprint tells teachers at one path apart."""
     return load_encoder(teacher, **dict(overrides))
-
-
-@lru_cache(maxsize=8)
-def _built(work_class: type, arguments: tuple[Hashable, ...]) -> Any:
-    return work_class(*arguments)
-
-
-def require_shared_output(output: str, fingerprint: str) -> None:
-    """A worker that cannot see the job's identity would write where nobody reads.
-
-    Raises:
-        UserError: the store is not shared with this process, or belongs to another job.
-    """
-    try:
-        claim = read_identity(Store(output))
-    except UserError as error:
-        raise UserError(
-            f"workers do not see the output {output}; use a place that every node shares (s3://…, a shared mount)"
-        ) from error
-    if claim["fingerprint"] != fingerprint:
-        raise UserError(f"the output {output} belongs to another job; name another")
-
-
-def _one_row(**values: Any) -> pa.Table:
-    """A one-row table; bytes as large_binary, since a unit's token ids may pass 2 GiB."""
-    return pa.table(
-        {
-            name: pa.array([value], pa.large_binary() if isinstance(value, bytes) else None)
-            for name, value in values.items()
-        }
-    )
-
-
-def _buffer(work: pa.Table, column: str, dtype: Any) -> np.ndarray:
-    # frombuffer is a read-only view of Arrow's memory; torch wants arrays it may write.
-    return np.frombuffer(work[column][0].as_buffer(), dtype=dtype).copy()

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from inranker.jobs.work import buffer, one_row
 from inranker.labeling.dedupe import ANSWER, share_answers
 from inranker.labeling.factory import Stages
 from inranker.labeling.rows import QUARANTINE_SCHEMA, to_parquet
-from inranker.labeling.scorer import PairScorer, PairTokenizer, _buffer, _one_row
+from inranker.labeling.scorer import PairScorer, PairTokenizer
 from inranker.units import unit_from_json
 
 START_FILE = "INRANKER_BENCHMARK_START"
@@ -73,7 +74,7 @@ class NullTokenizer:
         ids = pa.table({"row": rows, "query_id": ["q"] * unit.rows, "passage_id": ["p"] * unit.rows})
         each = np.arange(unit.rows)
         ids, _ = share_answers(ids, each, each, np.zeros(unit.rows, bool), np.zeros(0, ANSWER))
-        return _one_row(
+        return one_row(
             unit=work["unit"][0].as_py(),
             ids=to_parquet(ids),
             quarantine=to_parquet(QUARANTINE_SCHEMA.empty_table()),
@@ -92,8 +93,8 @@ class NullScorer:
 
     def __call__(self, work: pa.Table) -> pa.Table:
         self.begin(unit_from_json(work["unit"][0].as_py()).name)
-        lengths = np.diff(_buffer(work, "offsets", np.int64))
-        return _one_row(
+        lengths = np.diff(buffer(work, "offsets", np.int64))
+        return one_row(
             unit=work["unit"][0].as_py(),
             ids=work["ids"][0].as_py(),
             quarantine=work["quarantine"][0].as_py(),

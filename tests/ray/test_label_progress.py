@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import ray
 
+from inranker.jobs.graph import RayGauges
 from inranker.labeling.config import LabelConfig, LabelExecution, LabelIdentity
-from inranker.labeling.factory import RayGauges, label
+from inranker.labeling.factory import label
+from inranker.labeling.job import LABEL
 from inranker.labeling.verify import verify
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -34,7 +36,7 @@ def test_a_finished_job_leaves_its_figures_and_still_verifies(pairs: Path, teach
 def test_prometheus_is_told() -> None:
     figures = {"pairs": 300, "pairs_done": 150, "units_done": 3, "quarantined": 1, "pairs_per_second": 12.5}
     figures |= {"tokens_per_second": 99.0, "share_of_peak": None, "eta_seconds": 12.0, "cost": 1.25}
-    gauges = RayGauges("s3://bucket/labels-under-test")
+    gauges = RayGauges(LABEL, "s3://bucket/labels-under-test")
     gauges.tell(figures)
     node = ray.nodes()[0]
     address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"

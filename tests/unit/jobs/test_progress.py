@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from inranker.labeling import progress as module
+from inranker.jobs import progress as module
+from inranker.jobs.kind import JobKind
+from inranker.jobs.progress import INTERVAL_SECONDS, PROGRESS, UnitProgress, to_store
 from inranker.labeling.config import LabelExecution
-from inranker.labeling.progress import INTERVAL_SECONDS, PROGRESS, UnitProgress, to_store
 from inranker.manifest import Shard
 from inranker.storage import Store
 from inranker.units import plan_units
 
+KIND = JobKind("label", "pair")
 UNITS = plan_units([Shard("a", 100, ""), Shard("b", 100, "")], 50)
 UNIT = {"rows": 50, "quarantined": 1, "scored": 45, "tokens": 900, "squares": 20_000, "seconds": 4.0}
 
@@ -28,7 +30,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_speed_cost_and_share_of_peak_are_of_this_start(clock: list[float]) -> None:
     told: list[dict[str, object]] = []
     execution = LabelExecution(actors=2, price_per_hour=36.0, peak_tflops=1e-9, progress=False)
-    with UnitProgress(UNITS, UNITS[1:], execution, lambda *counts: float(sum(counts)), [told.append]) as progress:
+    with UnitProgress(KIND, UNITS, UNITS[1:], execution, lambda *counts: float(sum(counts)), [told.append]) as progress:
         clock[0] += 5
         progress.advance(UNIT)
     first, last = told
@@ -40,7 +42,7 @@ def test_speed_cost_and_share_of_peak_are_of_this_start(clock: list[float]) -> N
 
 
 def test_a_pool_that_has_grown_costs_its_busy_time(clock: list[float]) -> None:
-    progress = UnitProgress(UNITS, UNITS, LabelExecution(price_per_hour=3600.0, progress=False), None)
+    progress = UnitProgress(KIND, UNITS, UNITS, LabelExecution(price_per_hour=3600.0, progress=False), None)
     clock[0] += 1
     progress.advance(UNIT)
     assert progress.figures()["cost"] == 4.0
@@ -51,7 +53,7 @@ def test_listeners_hear_at_intervals_and_of_the_end(clock: list[float]) -> None:
     told: list[dict[str, object]] = []
     with (
         pytest.raises(KeyError),
-        UnitProgress(UNITS, UNITS, LabelExecution(progress=False), None, [told.append]) as progress,
+        UnitProgress(KIND, UNITS, UNITS, LabelExecution(progress=False), None, [told.append]) as progress,
     ):
         for _ in range(4):
             clock[0] += INTERVAL_SECONDS / 2
@@ -64,7 +66,7 @@ def test_the_bar_says_what_it_costs(clock: list[float], monkeypatch: pytest.Monk
     screen = io.StringIO()
     monkeypatch.setattr("sys.stderr", screen)
     execution = LabelExecution(price_per_hour=3600.0, peak_tflops=1.0)
-    with UnitProgress(UNITS, UNITS, execution, lambda *counts: 2e12, []) as progress:
+    with UnitProgress(KIND, UNITS, UNITS, execution, lambda *counts: 2e12, []) as progress:
         clock[0] += 4
         progress.advance(UNIT)
     assert "225 tokens/s, 50% of peak, cost 4.00, 1 quarantined" in screen.getvalue()

@@ -3,7 +3,7 @@
 import pytest
 
 from inranker.errors import UserError
-from inranker.labeling.attempts import UnitAttempts
+from inranker.jobs.attempts import UnitAttempts
 
 
 def test_a_unit_that_starts_too_often_ends_the_job_by_name() -> None:

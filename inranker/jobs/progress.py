@@ -1,6 +1,7 @@
-"""What a person watching a job sees: pairs done, pairs/s, tokens/s, share of the peak, time left, cost so far.
+"""What a person watching a job sees: items (pairs, prompts) done, items/s, tokens/s, share of the peak, time left,
+cost so far.
 
-The same figures go to the terminal as a bar, to `progress.json` in the output, and to whoever else is told (the factory
+The same figures go to the terminal as a bar, to `progress.json` in the output, and to whoever else is told (the graph
 tells Ray, which serves them to Prometheus). `progress.json` is for looking at: no stage reads it.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
-from inranker.labeling.config import LabelExecution
+from inranker.jobs.kind import Costs, JobKind
 from inranker.manifest import to_json
 from inranker.patience import is_transient
 from inranker.storage import Store
@@ -31,35 +32,37 @@ class UnitProgress:
     """Counts finished units and tells the figures to a bar and to listeners.
 
     Args:
+        kind: the job's; figures and bar carry its stage and its noun.
         units: all units of the job.
         pending: those that this start has to do; the others count as progress but not as speed.
         execution: number and price of the actors, peak of their accelerators, whether to draw the bar (on stderr).
-        flops: (pairs, tokens, squared lengths) -> operations; None where no peak is known to hold them against.
+        flops: (items, tokens, squared lengths) -> operations; None where no peak is known to hold them against.
         listeners: called with the figures every ten seconds and at the end.
     """
 
     def __init__(
         self,
+        kind: JobKind,
         units: Sequence[Unit],
         pending: Sequence[Unit],
-        execution: LabelExecution,
+        execution: Costs,
         flops: Callable[[int, int, int], float] | None,
         listeners: Sequence[Listener] = (),
     ) -> None:
-        self.execution, self.flops, self.listeners = execution, flops, listeners
-        self.pairs = sum(unit.rows for unit in units)
-        self.before = self.pairs - sum(unit.rows for unit in pending)
+        self.kind, self.execution, self.flops, self.listeners = kind, execution, flops, listeners
+        self.items = sum(unit.rows for unit in units)
+        self.before = self.items - sum(unit.rows for unit in pending)
         self.units, self.units_done = len(units), len(units) - len(pending)
         self.done = self.scored = self.tokens = self.squares = self.quarantined = 0
         self.busy_seconds = 0.0
         self.state = "running"
         self.started = self.told = time.monotonic()
         self.bar = tqdm(
-            total=self.pairs,
+            total=self.items,
             initial=self.before,
-            unit="pair",
+            unit=kind.item,
             unit_scale=True,
-            desc="label",
+            desc=kind.stage,
             disable=not execution.progress,
             smoothing=0.1,
         )
@@ -74,7 +77,7 @@ class UnitProgress:
         self.bar.close()
 
     def advance(self, committed: dict[str, Any]) -> None:
-        """Count a unit: `rows`, `quarantined`, and of the pairs scored in it their number, `tokens`, the sum of their
+        """Count a unit: `rows`, `quarantined`, and of the items done in it their number, `tokens`, the sum of their
         squared lengths, and the actor's `seconds`."""
         self.units_done += 1
         self.done += committed["rows"]
@@ -94,18 +97,18 @@ class UnitProgress:
         rate = self.done / elapsed if elapsed else 0.0
         price = self.execution.price_per_hour
         return {
-            "stage": "label",
+            "stage": self.kind.stage,
             "state": self.state,
-            "pairs": self.pairs,
-            "pairs_done": self.before + self.done,
+            self.kind.items: self.items,
+            f"{self.kind.items}_done": self.before + self.done,
             "units": self.units,
             "units_done": self.units_done,
             "quarantined": self.quarantined,
-            "pairs_per_second": round(rate, 2),
+            f"{self.kind.items}_per_second": round(rate, 2),
             "tokens_per_second": round(self.tokens / elapsed, 1) if elapsed else 0.0,
             "share_of_peak": self._share_of_peak(actor_seconds),
             "elapsed_seconds": round(elapsed, 1),
-            "eta_seconds": round((self.pairs - self.before - self.done) / rate, 1) if rate else None,
+            "eta_seconds": round((self.items - self.before - self.done) / rate, 1) if rate else None,
             "actor_hours": round(actor_seconds / 3600, 4),
             "cost": None if price is None else round(actor_seconds / 3600 * price, 4),
             "updated_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -126,7 +129,7 @@ class UnitProgress:
 
 
 def describe(figures: Figures) -> str:
-    """What stands behind the bar; pairs, pairs/s and the time left are the bar's own."""
+    """What stands behind the bar; items, items/s and the time left are the bar's own."""
     parts = [f"{figures['tokens_per_second']:,.0f} tokens/s"]
     if figures["share_of_peak"] is not None:
         parts.append(f"{figures['share_of_peak']:.0%} of peak")
