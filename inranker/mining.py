@@ -122,7 +122,7 @@ def mine(config: MineConfig) -> dict[str, Any]:
         draw = _draw(collection, queries, positives, config)
         shards = _write_shards(store, collection, queries, draw, config)
         source = {"argument": chosen.collection, "name": collection.name, "split": chosen.split}
-        source |= {"content_hash": identity["content_hash"], "licence": collection.licence}
+        source |= {"content_hash": identity["content_hash"], "licence": collection.licence, **collection.made_from}
         counts = collection.counts(chosen.split) | counts | draw.counts()
         made = fingerprint(identity)
         write_manifest(store, Manifest(STAGE, made, identity, {"collection": source}, shards, counts))

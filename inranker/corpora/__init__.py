@@ -10,6 +10,7 @@ from inranker.corpora.ir_datasets_reader import IrDatasetsCollection
 from inranker.corpora.python_docs import PythonDocsCollection
 from inranker.corpora.quati import open_quati
 from inranker.corpora.records import KINDS
+from inranker.corpora.synthetic import SyntheticCollection
 from inranker.corpora.windows import TextsCollection
 from inranker.errors import UserError
 
@@ -23,6 +24,7 @@ READERS: dict[str, Callable[[str, str | None], Collection]] = {
     "quati": open_quati,
     "files": open_files,
     "texts": TextsCollection,
+    "synthetic": SyntheticCollection,
     **{kind: folder_reader(kind) for kind in KINDS},
 }
 

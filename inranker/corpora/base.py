@@ -5,7 +5,7 @@ turns one into an object of this protocol.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from inranker.types import Passage, Qrel, Query
 
@@ -19,12 +19,15 @@ class Collection(Protocol):
         licence: a note for people, not a check.
         queries_are_documents: the queries are passages of the corpus (ArguAna), so a query's own passage is no answer.
             Elsewhere an id that a query and a passage share means nothing.
+        made_from: earlier stages that its queries come from, as the manifests of later ones record them; empty where
+            people wrote them.
     """
 
     name: str
     language: str
     licence: str
     queries_are_documents: bool
+    made_from: dict[str, Any]
 
     def splits(self) -> list[str]:
         """Names of the splits that have qrels."""

@@ -52,6 +52,7 @@ class CheckedCollection(ABC):
         self.language = language
         self.licence = licence
         self.queries_are_documents = queries_are_documents
+        self.made_from: dict[str, Any] = {}
         self._survey: Survey | None = None
         self._judgments: dict[str, Judgments] = {}
 

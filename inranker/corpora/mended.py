@@ -22,6 +22,7 @@ class Mended:
         self.language = collection.language
         self.licence = collection.licence
         self.queries_are_documents = collection.queries_are_documents
+        self.made_from = collection.made_from
 
     def splits(self) -> list[str]:
         """See Collection."""

@@ -1,12 +1,22 @@
 """Generations as a synthesis writes them, made by hand."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from inranker.corpora import open_collection
+from inranker.fingerprint import fingerprint
+from inranker.jobs.rows import to_parquet
+from inranker.manifest import Manifest, Shard, claim_output, write_manifest
+from inranker.storage import Store
+from inranker.synthesis.collect import write_queries
+from inranker.synthesis.filters import Context, FilterExecution
+from inranker.synthesis.links import collection_link
 from inranker.types import Passage
+from inranker.units import Receipt, Unit, commit, put_object
 
 RAW_SCHEMA = pa.schema(
     [
@@ -54,3 +64,25 @@ def random_words(count: int, words: int, seed: int) -> list[str]:
     """Texts of made-up words."""
     generator = np.random.default_rng(seed)
     return [" ".join("".join(generator.choice(list("abcdefghij"), 6)) for _ in range(words)) for _ in range(count)]
+
+
+def make_synthesis(
+    output: Path, argument: str, rows: Sequence[tuple[Passage, str]], *filters: str, **inputs: Any
+) -> Path:
+    """A finished synthesis, as its stage leaves it, of generations made by hand; `inputs` join its manifest's."""
+    store, collection = Store(str(output)), open_collection(argument)
+    told = {"rows": fingerprint(rows), "filters": list(filters)}
+    claim_output(store, "synthesize", told)
+    tables = [raw_table(rows[start : start + 3]) for start in range(0, len(rows), 3)]
+    shards = []
+    for number, table in enumerate(tables):
+        unit = Unit(0, Shard("sample-00000.parquet", len(rows), "0"), number * 3, number * 3 + table.num_rows)
+        shards.append(put_object(store, "data", unit, table.num_rows, to_parquet(table), ".parquet"))
+        commit(store, unit, Receipt(unit.name, fingerprint(told), unit.rows, shards[-1]))
+    context = Context(collection, execution=FilterExecution(progress=False))
+    collected = write_queries(store, tables, filters, context)
+    links = {"collection": collection_link(argument, collection, False), **inputs}
+    counts = {"prompts": len(rows), **collected.counts}
+    shards.append(collected.shard)
+    write_manifest(store, Manifest("synthesize", fingerprint(told), told, links, shards, counts, collected.figures))
+    return output

@@ -1,0 +1,106 @@
+"""Filter queries that were generated before: other filters, other fields, or what the teacher said of them since.
+
+Reads the raw generations of a finished synthesis, so nothing is generated, and nothing paid, again. The teacher's
+margin can only be asked for here: synthesize, mine, label, then filter by those labels.
+"""
+
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from inranker.errors import UserError
+from inranker.fingerprint import fingerprint
+from inranker.manifest import Manifest, claim_output, read_manifest, read_shard, write_manifest
+from inranker.storage import Store
+from inranker.synthesis.collect import write_queries
+from inranker.synthesis.filters import Context, FilterExecution, FilterOptions, identity
+from inranker.synthesis.links import open_linked, read_synthesis, synthesis_link
+
+STAGE = "filter_queries"
+DATA = "data/"
+
+
+@dataclass(frozen=True)
+class RefilterIdentity:
+    """What the query set depends on."""
+
+    synthesis: str
+    """Directory or URL of a finished synthesis."""
+    filters: list[str]
+    """Filters, applied in this order: length, copied, duplicates, near_duplicates, language, log_prob, reranker,
+    round_trip, teacher_margin."""
+    filter: FilterOptions = field(default_factory=FilterOptions)
+    """What each filter keeps."""
+
+
+@dataclass(frozen=True)
+class RefilterConfig:
+    """Filter the queries of a finished synthesis anew."""
+
+    identity: RefilterIdentity
+    """What the result depends on."""
+    output: str
+    """Directory or URL to write the query set to."""
+    execution: FilterExecution = field(default_factory=FilterExecution)
+    """How filters are run."""
+
+
+def refilter(config: RefilterConfig) -> dict[str, Any]:
+    """Run the stage; an output that is finished already is left as it is.
+
+    Returns:
+        The counts of the query set, what each filter kept, and whether the work was `skipped`.
+
+    Raises:
+        UserError: no filter or a wrong one, a synthesis that is unfinished or changed, or an output of another job.
+    """
+    started = time.monotonic()
+    chosen = config.identity
+    source, made, _ = read_synthesis(chosen.synthesis)
+    if made.stage == STAGE:
+        raise UserError(
+            f"{source.url} was filtered from another query set; name the synthesis that it comes from, with all filters"
+        )
+    if not chosen.filters:
+        raise UserError("field filters is empty; name at least one filter")
+    link = made.inputs["collection"]
+    told = {
+        "synthesis": made.content_hash,
+        "filters": identity(chosen.filters, chosen.filter, link["language"]),
+    }
+    store = Store(config.output)
+    if not (finished := claim_output(store, STAGE, told)):
+        context = Context(open_linked(link), chosen.filter, config.execution)
+        collected = write_queries(store, raw_tables(source, made), chosen.filters, context)
+        inputs = {"collection": link, "synthesis": synthesis_link(chosen.synthesis, made, config.output)}
+        inputs |= {"examples": made.inputs["examples"]} if "examples" in made.inputs else {}
+        shards = [collected.shard]
+        write_manifest(
+            store, Manifest(STAGE, fingerprint(told), told, inputs, shards, collected.counts, collected.figures)
+        )
+    manifest = read_manifest(store)
+    return {
+        "stage": STAGE,
+        "output": config.output,
+        "skipped": finished,
+        "fingerprint": manifest.fingerprint,
+        "counts": manifest.counts,
+        **manifest.figures,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+
+
+def raw_tables(store: Store, manifest: Manifest) -> Iterator[pa.Table]:
+    """The generations of a finished synthesis, a unit at a time, in order.
+
+    Raises:
+        UserError: a shard is missing or differs from its sha256.
+    """
+    for shard in manifest.shards:
+        if shard.name.startswith(DATA):
+            yield pq.read_table(io.BytesIO(read_shard(store, shard)))
