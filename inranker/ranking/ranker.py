@@ -21,9 +21,11 @@ from inranker.rerankers import load_reranker
 from inranker.rerankers.calibration import calibrated
 from inranker.rerankers.encode import EncodedPairs
 from inranker.rerankers.reranker import scores as scores_of
+from inranker.types import Passage
 
 from .hardware import pick_device, pick_precision, usable_cores
 from .passages import as_passages
+from .windows import split_long
 
 LongPassages = Literal["truncate", "windows"]
 LONG_PASSAGES = ("truncate", "windows")
@@ -158,12 +160,9 @@ class Ranker:
     def _rank(
         self, queries: list[str], lists: list[Sequence[Any]], top_k: int | None, long_passages: LongPassages
     ) -> list[list[RankedPassage]]:
-        pairs = [
-            (query, passage.contents)
-            for query, passages in zip(queries, lists, strict=True)
-            for passage in as_passages(passages)
-        ]
-        scores = self.score(pairs)
+        own_queries = [query for query, passages in zip(queries, lists, strict=True) for _ in passages]
+        read = [passage for passages in lists for passage in as_passages(passages)]
+        scores = self._scores(own_queries, read, long_passages == "windows")
         _require_finite(scores)
         probabilities = self.probabilities(scores)
         ranked, start = [], 0
@@ -183,6 +182,14 @@ class Ranker:
                 ]
             )
         return ranked
+
+    def _scores(self, queries: list[str], passages: list[Passage], in_windows: bool) -> np.ndarray:
+        encoded = self._encode(queries, [passage.contents for passage in passages])
+        if not in_windows or not encoded.truncated.any():
+            return scores_of(self._run(encoded), self.reranker.contract)
+        split = split_long(self.reranker.encoder, queries, passages, encoded.truncated)
+        logits = self._run(self.reranker.encoder.encode(split.queries, split.passages))
+        return split.best(scores_of(logits, self.reranker.contract))
 
     def _encode(self, queries: list[str], passages: list[str]) -> EncodedPairs:
         require_utf8(queries, passages)
