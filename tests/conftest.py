@@ -33,7 +33,13 @@ def shared_dir() -> Path:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """Variables that Ray's processes must be born with: where S3 will be, and where crash points look for orders."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
-    variables = {**server.environment, CRASH_FILE: str(tmp_path_factory.mktemp("crash") / "order")}
+    variables = {
+        **server.environment,
+        CRASH_FILE: str(tmp_path_factory.mktemp("crash") / "order"),
+        # What `inranker.serving.cluster` sets where it starts a Ray of its own; proxies are hurried along.
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "inranker.serving.protocol.proxy_callback",
+        "INRANKER_SERVE_HEADER_SECONDS": "1",
+    }
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     yield server

@@ -81,6 +81,7 @@ def build_app(service: Service) -> App:
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)
     api.add_exception_handler(FloatingPointError, _not_finite)
+    api.add_exception_handler(Exception, _failed)
     _add_api(api, service)
     _add_operations(api, service)
     page.add_page(api)
@@ -200,3 +201,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_finite(request: Request, error: Exception) -> Response:
     return problem(500, f"{error}; check its weights")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return problem(500, "the server failed to answer; its log says why")

@@ -50,7 +50,7 @@ class Guard:
         self, app: App, limits: Limits, metrics: Metrics, token: str | None, protected: Callable[[str], bool]
     ) -> None:
         self.app, self.limits, self.metrics = app, limits, metrics
-        self._token = token.encode() if token else None
+        self._token = token.encode("utf-8", "surrogateescape") if token else None
         self._protected = protected
         self._in_flight = 0
 
@@ -74,16 +74,14 @@ class Guard:
 
         self._add_in_flight(1)
         try:
-            await self._answer(scope, receive, send_with_headers, lambda: bool(status))
+            await self._answer(scope, receive, send_with_headers)
         finally:
             self._add_in_flight(-1)
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.add("requests", route=route, status=str(status or 500))
             self.metrics.add("request_seconds", time.perf_counter() - start, route=route)
 
-    async def _answer(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send, started: Callable[[], bool]
-    ) -> None:
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         try:
             headers = {name.lower(): value for name, value in scope["headers"]}
             self._require_token(scope["path"], headers)
@@ -93,11 +91,8 @@ class Guard:
             response = problem(refused.status_code, refused.detail, refused.headers)
             await response(scope, receive, send)
         except Exception:
+            # The app has answered 500 already, and raises once more for whoever keeps the log.
             log.exception("%s %s failed", scope["method"], scope["path"])
-            if started():
-                raise
-            sentence = "the server failed to answer; its log says why"
-            await problem(500, sentence)(scope, receive, send)
 
     def _require_token(self, path: str, headers: dict[bytes, bytes]) -> None:
         if self._token is None or not self._protected(path):
