@@ -1,4 +1,4 @@
-"""What a synthesis records of its collection and examples, and how the stages after it find both again."""
+"""What a synthesis records of its collection and examples, and how later stages find both again."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from inranker.storage import Store
 from inranker.synthesis.collect import QUERIES
 
 STAGES = ("synthesize", "filter_queries")
+SHOWN = "shown_queries"  # what the manifest calls the examples that the generator saw
 
 
 def collection_link(argument: str, collection: Collection, fix_text: bool) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def read_synthesis(url: str) -> tuple[Store, Manifest, Shard]:
 
 
 def synthesis_link(url: str, manifest: Manifest, output: str | None = None) -> dict[str, Any]:
-    """How the manifests of later stages name a query set, with the examples that its generator was shown."""
+    """How the manifests of later stages name a query set, with the queries that its generator was shown."""
     place = pairs_location(output, url) if output else {"path": absolute(f":{url}")[1:]}
-    examples = manifest.inputs.get("examples")
-    return {**place, "content_hash": manifest.content_hash, **({"examples": examples} if examples else {})}
+    shown = manifest.inputs.get(SHOWN)
+    return {**place, "content_hash": manifest.content_hash, **({SHOWN: shown} if shown else {})}

@@ -4,25 +4,23 @@ Reads the raw generations of a finished synthesis, so nothing is generated, and 
 margin can only be asked for here: synthesize, mine, label, then filter by those labels.
 """
 
-import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
-from inranker.manifest import Manifest, claim_output, read_manifest, read_shard, write_manifest
+from inranker.jobs.rows import from_parquet
+from inranker.manifest import Manifest, Shard, claim_output, read_manifest, read_shard, write_manifest
 from inranker.storage import Store
 from inranker.synthesis.collect import write_queries
 from inranker.synthesis.filters import Context, FilterExecution, FilterOptions, identity
-from inranker.synthesis.links import open_linked, read_synthesis, synthesis_link
+from inranker.synthesis.links import SHOWN, open_linked, read_synthesis, synthesis_link
 
 STAGE = "filter_queries"
-DATA = "data/"
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def refilter(config: RefilterConfig) -> dict[str, Any]:
         context = Context(open_linked(link), chosen.filter, config.execution)
         collected = write_queries(store, raw_tables(source, made), chosen.filters, context)
         inputs = {"collection": link, "synthesis": synthesis_link(chosen.synthesis, made, config.output)}
-        inputs |= {"examples": made.inputs["examples"]} if "examples" in made.inputs else {}
+        inputs |= {SHOWN: made.inputs[SHOWN]} if SHOWN in made.inputs else {}
         shards = [collected.shard]
         write_manifest(
             store, Manifest(STAGE, fingerprint(told), told, inputs, shards, collected.counts, collected.figures)
@@ -101,6 +99,5 @@ def raw_tables(store: Store, manifest: Manifest) -> Iterator[pa.Table]:
     Raises:
         UserError: a shard is missing or differs from its sha256.
     """
-    for shard in manifest.shards:
-        if shard.name.startswith(DATA):
-            yield pq.read_table(io.BytesIO(read_shard(store, shard)))
+    for raw in manifest.figures["generations"]:
+        yield from_parquet(read_shard(store, Shard(**raw)))

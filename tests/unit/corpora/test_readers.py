@@ -95,6 +95,7 @@ ELSEWHERE = {
     "ir_datasets": "test_ir_datasets.py",
     "texts": "below: no queries",
     "beir16": "test_beir16.py",
+    "synthetic": "../synthesis/test_query_sets.py",
 }
 
 

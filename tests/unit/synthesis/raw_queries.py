@@ -83,6 +83,7 @@ def make_synthesis(
     collected = write_queries(store, tables, filters, context)
     links = {"collection": collection_link(argument, collection, False), **inputs}
     counts = {"prompts": len(rows), **collected.counts}
-    shards.append(collected.shard)
-    write_manifest(store, Manifest("synthesize", fingerprint(told), told, links, shards, counts, collected.figures))
+    figures = {"generations": shards, **collected.figures}
+    made = Manifest("synthesize", fingerprint(told), told, links, [collected.shard], counts, figures)
+    write_manifest(store, made)
     return output

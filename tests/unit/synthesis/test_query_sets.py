@@ -28,14 +28,14 @@ ROWS = [
     (ANTS, "nests of paper"),
     (WASPS, "who builds nests"),
 ]
-EXAMPLES = {"collection": "beir/other", "split": "train", "query_ids": ["7"], "texts": ["shown to it"]}
+SHOWN = {"name": "beir/other", "split": "train", "query_ids": ["7"], "texts": ["shown to it"]}
 
 
 @pytest.fixture
 def synthesis(tmp_path: Path) -> Path:
     """Five queries for three passages, of which `length` drops one."""
     argument = f"beir:{write_beir(tmp_path / 'set')}"
-    return make_synthesis(tmp_path / "synthesis", argument, ROWS, "length", examples=EXAMPLES)
+    return make_synthesis(tmp_path / "synthesis", argument, ROWS, "length", shown_queries=SHOWN)
 
 
 def test_a_synthesized_query_set_is_a_collection(synthesis: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_synthesized_query_set_is_mined_as_it_is(synthesis: Path, tmp_path: Pa
         "synthetic/beir/set"
     }
     link = read_manifest(str(tmp_path / "pairs")).inputs["collection"]["synthesis"]
-    assert link["content_hash"] == read_manifest(str(synthesis)).content_hash and link["examples"] == EXAMPLES
+    assert link["content_hash"] == read_manifest(str(synthesis)).content_hash and link["shown_queries"] == SHOWN
 
 
 def test_a_synthesis_whose_collection_changed_is_refused(synthesis: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_synthesis_is_filtered_anew_from_all_its_generations(synthesis: Path, 
     }
     texts = [query.text for query in open_collection(f"synthetic:{tmp_path / 'out'}").queries_iter("train")]
     assert texts == ["honey in a hive", "bees", "hill of earth", "who builds nests"]
-    assert read_manifest(str(tmp_path / "out")).inputs["examples"] == EXAMPLES
+    assert read_manifest(str(tmp_path / "out")).inputs["shown_queries"] == SHOWN
     again = refilter(config(synthesis, tmp_path / "out", "round_trip", "length", min_words=1))
     assert again["skipped"] and again["counts"] == summary["counts"]
     with pytest.raises(UserError, match="made under another identity"):
