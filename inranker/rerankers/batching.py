@@ -86,10 +86,15 @@ def pad(encoded: "EncodedPairs", rows: np.ndarray, pad_id: int) -> tuple["torch.
     lengths are equal, which lets every layer share one position bias."""
     import torch
 
-    lengths = encoded.lengths[rows]
-    length = int(lengths.max(initial=1))
-    mask = np.arange(length)[None, :] < lengths[:, None]
-    input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    input_ids[mask] = encoded.take(rows).token_ids
+    input_ids, mask = padded(encoded.take(rows), pad_id)
     equal = bool(mask.all())
     return torch.from_numpy(input_ids), None if equal else torch.from_numpy(mask)
+
+
+def padded(encoded: "EncodedPairs", pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """(input_ids_BL int64, mask_BL bool) of all inputs, padded on the right."""
+    lengths = encoded.lengths
+    mask = np.arange(int(lengths.max(initial=1)))[None, :] < lengths[:, None]
+    input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    input_ids[mask] = encoded.token_ids
+    return input_ids, mask
