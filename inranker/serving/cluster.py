@@ -20,6 +20,7 @@ from inranker.raysession import cpu_environment, session_options
 from inranker.serving.config import ServeConfig
 from inranker.serving.local import listen
 from inranker.serving.metrics import MEASURES, PREFIX, Metrics, Sink
+from inranker.serving.protocol import HEADER_SECONDS, WRITE_SECONDS
 
 APPLICATION = "inranker"
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
@@ -103,6 +104,8 @@ def serve_on_ray(config: ServeConfig) -> dict[str, Any]:
         signal.signal(number, lambda *_: ended.set())
     # A proxy is one of Ray's processes; those of a private Ray are born with this process's environment.
     os.environ.setdefault(CALLBACK, CALLBACK_PATH)
+    os.environ.setdefault(HEADER_SECONDS, str(config.limits.header_seconds))
+    os.environ.setdefault(WRITE_SECONDS, str(config.limits.write_seconds))
     if not ray.is_initialized():
         ray.init(**session_options())
     # The token itself does not travel through the cluster's metadata.

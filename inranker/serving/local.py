@@ -1,9 +1,9 @@
 """The local engine: uvicorn in this process, with the guarded protocol."""
 
 import asyncio
-import os
 import signal
 import socket
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -11,7 +11,7 @@ import uvicorn
 from inranker.errors import UserError
 from inranker.serving.app import build_app
 from inranker.serving.config import ServeConfig
-from inranker.serving.protocol import HEADER_SECONDS, WRITE_SECONDS, GuardedProtocol
+from inranker.serving.protocol import GuardedProtocol
 from inranker.serving.service import load
 
 
@@ -39,12 +39,11 @@ def serve_local(config: ServeConfig) -> dict[str, Any]:
 def make_server(app: Any, config: ServeConfig) -> uvicorn.Server:
     """uvicorn over an app, within the limits."""
     limits = config.limits
-    os.environ[HEADER_SECONDS] = str(limits.header_seconds)
-    os.environ[WRITE_SECONDS] = str(limits.write_seconds)
+    protocol: Any = partial(GuardedProtocol, limits=limits)
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            http=GuardedProtocol,
+            http=protocol,
             ws="none",
             lifespan="off",
             access_log=False,

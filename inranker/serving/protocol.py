@@ -23,12 +23,18 @@ WRITE_SECONDS = "INRANKER_SERVE_WRITE_SECONDS"
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """A connection whose client must send headers and read answers in time."""
+    """A connection whose client must send headers and read answers in time.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    Args:
+        args, options: what uvicorn gives a protocol.
+        limits: how long; None reads the environment.
+    """
+
+    def __init__(self, *args: Any, limits: Limits | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._header_seconds = float(os.environ.get(HEADER_SECONDS, Limits.header_seconds))
-        self._write_seconds = float(os.environ.get(WRITE_SECONDS, Limits.write_seconds))
+        limits = limits or limits_of_environment()
+        self._header_seconds = limits.header_seconds
+        self._write_seconds = limits.write_seconds
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
@@ -96,6 +102,14 @@ class GuardedProtocol(HttpToolsProtocol):
     def _stop(timer: asyncio.TimerHandle | None) -> None:
         if timer is not None:
             timer.cancel()
+
+
+def limits_of_environment() -> Limits:
+    """The usual limits, but for the two that the environment may set."""
+    header, write = os.environ.get(HEADER_SECONDS), os.environ.get(WRITE_SECONDS)
+    return Limits(
+        header_seconds=float(header or Limits.header_seconds), write_seconds=float(write or Limits.write_seconds)
+    )
 
 
 def proxy_callback() -> list[Any]:
