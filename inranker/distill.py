@@ -37,6 +37,7 @@ STAGES = {
     "create": StageEntry("inranker.starts", "inranker.starts:CreateConfig", "create"),
     "mine": StageEntry("inranker.mining", "inranker.mining:MineConfig", "mine"),
     "import": StageEntry("inranker.labeling.importing", "inranker.labeling.importing:ImportConfig", "import_labels"),
+    "synthesize": StageEntry("inranker.synthesis.factory", "inranker.synthesis.config:SynthesizeConfig", "synthesize"),
     "label": StageEntry("inranker.labeling.factory", "inranker.labeling.config:LabelConfig", "label"),
     "combine": StageEntry("inranker.labeling.combine", "inranker.labeling.combine:CombineConfig", "combine"),
     "export": StageEntry("inranker.labeling.export", "inranker.labeling.export:ExportConfig", "export_labels"),
@@ -52,7 +53,7 @@ class StageCall:
     name: str
     """Name of the stage's output directory under `output`."""
     stage: str
-    """Which stage: vocabulary, create, mine, label, combine, train or evaluate."""
+    """Which stage: vocabulary, create, synthesize, mine, label, combine, train or evaluate."""
     config: dict[str, Any]
     """The stage's own recipe, without `output`; $output, $collection and $tokenizer are replaced in its strings."""
 

@@ -38,6 +38,24 @@ def make_t5(path: Path, tokenizer: Path, seed: int = 0, shape: T5Shape = TINY) -
     return path
 
 
+def make_causal(path: Path, tokenizer: Path, seed: int = 0) -> Path:
+    """A causal language model with random weights that writes words of the small vocabulary."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    words = AutoTokenizer.from_pretrained(tokenizer)
+    shape = LlamaConfig(
+        vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, pad_token_id=words.pad_token_id,
+        eos_token_id=words.eos_token_id, bos_token_id=None, initializer_range=0.5,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        LlamaForCausalLM(shape).save_pretrained(path)
+    words.save_pretrained(path)
+    return path
+
+
 def pair_rows(count: int, seed: int = 0) -> list[dict[str, object]]:
     """Pairs of random sentences, ten to a query, the first of each ten positive."""
     generator = random.Random(seed)

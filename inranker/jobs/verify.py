@@ -81,7 +81,7 @@ def check_same(unit: Unit, rows_in: pa.Table, data: pa.Table, columns: Sequence[
     """Whether columns that were carried over from the input are still the input's."""
     places = data["row"].to_numpy() - unit.start
     return [
-        f"unit {unit.name}: {name} differs from the {owner}'"
+        f"unit {unit.name}: {name} differs from the {owner}"
         for name in columns
         if rows_in[name].take(places).combine_chunks() != data[name].combine_chunks()
     ]

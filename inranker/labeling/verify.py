@@ -42,7 +42,7 @@ def verify(config: LabelConfig) -> dict[str, Any]:
 
 
 def _check_rows(unit: Unit, pairs: pa.Table, labels: pa.Table) -> list[str]:
-    problems = check_same(unit, pairs, labels, ("query_id", "passage_id"), "pairs")
+    problems = check_same(unit, pairs, labels, ("query_id", "passage_id"), "pairs'")
     if not np.isfinite([labels["false_logit"].to_numpy(), labels["true_logit"].to_numpy()]).all():
         problems.append(f"unit {unit.name}: a logit is not finite")
     return problems
