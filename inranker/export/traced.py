@@ -67,4 +67,7 @@ def trace(module: nn.Module) -> Any:
         assert program is not None
         file = Path(scratch) / "model.onnx"
         program.save(file)
-        return onnx.load(file)
+        model = onnx.load(file)
+    if not all(axis.dim_param for value in model.graph.input for axis in value.type.tensor_type.shape.dim):
+        raise UserError(f"{type(module).__name__} fixes its batch or length when traced to ONNX; use the backend torch")
+    return model

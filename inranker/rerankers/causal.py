@@ -44,7 +44,7 @@ class LastToken(nn.Module):
             state_BD = states_BLD[:, -1]
         else:
             last_B = mask_BL.sum(1) - 1
-            state_BD = states_BLD[torch.arange(len(last_B), device=last_B.device), last_B]
+            state_BD = states_BLD[torch.arange(last_B.shape[0], device=last_B.device), last_B]
         head = self.model.get_output_embeddings()
         answers = list(self.answer_ids)
         bias = None if head.bias is None else head.bias[answers]
