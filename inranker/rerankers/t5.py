@@ -36,6 +36,7 @@ class OneStepT5(nn.Module):
         start = config.decoder_start_token_id
         self.start_id: int = config.pad_token_id if start is None else start
         self.head_scale = head_scale(config)
+        self.register_buffer("special_ids", torch.tensor([self.start_id, false_id, true_id]), persistent=False)
 
     def forward(self, input_ids_BL: torch.Tensor, mask_BL: torch.Tensor | None = None) -> torch.Tensor:
         """Raw logits [B, 2] float32, order (false, true).
@@ -44,35 +45,62 @@ class OneStepT5(nn.Module):
             input_ids_BL: token ids, int64, padded on the right.
             mask_BL: True at real tokens; None where all lengths are equal.
         """
-        states_BLD = self.encode(input_ids_BL, mask_BL)
-        return self.decode(states_BLD, mask_BL)
+        embedded_BLD, start_1D, answers_2D = self.look_up(input_ids_BL)
+        states_BLD = self.encode(embedded_BLD, mask_BL)
+        return self.decode(start_1D, states_BLD, mask_BL, answers_2D)
 
-    def encode(self, input_ids_BL: torch.Tensor, mask_BL: torch.Tensor | None) -> torch.Tensor:
+    def look_up(self, input_ids_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Embeddings of the input [B, L, D] and of the decoder's start [1, D], and the answers' head rows [2, D].
+
+        Where they are rows of one table they are looked up at once: each lookup's backward pass otherwise makes a
+        gradient of the whole vocabulary, and those are then added up. The answers are None where the head is another
+        matrix, or where ZeRO-3 holds it in shards.
+        """
+        table, head = self.t5.shared.weight, self.t5.lm_head.weight
+        special_3: torch.Tensor = self.special_ids  # type: ignore[assignment]
+        if is_partitioned(table) or not self._one_table():
+            return self.t5.encoder.embed_tokens(input_ids_BL), self.t5.decoder.embed_tokens(special_3[:1]), None
+        rows_ND = F.embedding(torch.cat([input_ids_BL.flatten(), special_3]), table)
+        embedded_BLD = rows_ND[:-3].view(*input_ids_BL.shape, -1)
+        return embedded_BLD, rows_ND[-3:-2], rows_ND[-2:] if head is table else None
+
+    def _one_table(self) -> bool:
+        table = self.t5.shared.weight
+        return all(stack.embed_tokens.weight is table for stack in (self.t5.encoder, self.t5.decoder))
+
+    def encode(self, embedded_BLD: torch.Tensor, mask_BL: torch.Tensor | None) -> torch.Tensor:
         """Encoder states [B, L, D], normalised."""
         stack = self.t5.encoder
-        states_BLD = stack.dropout(stack.embed_tokens(input_ids_BL))
+        states_BLD = stack.dropout(embedded_BLD)
         bias_HLL: torch.Tensor | None = None
         for block in stack.block:
             attention = block.layer[0].SelfAttention
             if attention.has_relative_attention_bias:
-                bias_HLL = masked(position_bias(attention, input_ids_BL.shape[1]), mask_BL)
+                bias_HLL = masked(position_bias(attention, embedded_BLD.shape[1]), mask_BL)
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 states_BLD = checkpoint(encoder_layer, block, states_BLD, bias_HLL, use_reentrant=False)
             else:
                 states_BLD = encoder_layer(block, states_BLD, bias_HLL)
         return stack.dropout(stack.final_layer_norm(states_BLD))
 
-    def decode(self, states_BLD: torch.Tensor, mask_BL: torch.Tensor | None) -> torch.Tensor:
+    def decode(
+        self,
+        start_1D: torch.Tensor,
+        states_BLD: torch.Tensor,
+        mask_BL: torch.Tensor | None,
+        answers_2D: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Logits [B, 2] float32 of the first decoder position."""
         stack = self.t5.decoder
-        start_B = states_BLD.new_full((states_BLD.shape[0],), self.start_id, dtype=torch.long)
-        state_BD = stack.dropout(stack.embed_tokens(start_B))
+        state_BD = stack.dropout(start_1D.expand(len(states_BLD), -1))
         for block in stack.block:
             state_BD = decoder_layer(block, state_BD, states_BLD, mask_BL)
         state_BD = stack.dropout(stack.final_layer_norm(state_BD)) * self.head_scale
-        return self._head(state_BD).float()
+        return self._head(state_BD, answers_2D).float()
 
-    def _head(self, state_BD: torch.Tensor) -> torch.Tensor:
+    def _head(self, state_BD: torch.Tensor, answers_2D: torch.Tensor | None) -> torch.Tensor:
+        if answers_2D is not None:
+            return F.linear(state_BD, answers_2D)
         head = self.t5.lm_head
         answers = list(self.answer_ids)
         if is_partitioned(head.weight):
