@@ -6,6 +6,7 @@ from inranker.synthesis.filters.options import FilterExecution, FilterOptions
 from inranker.synthesis.generators.base import Decoding
 from inranker.synthesis.generators.openai import OpenAIExecution, OpenAIIdentity
 from inranker.synthesis.generators.transformers import TransformersExecution, TransformersIdentity
+from inranker.synthesis.generators.vllm import VllmExecution, VllmIdentity
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class SynthesizeIdentity:
     """What the `transformers` engine's text depends on besides."""
     openai: OpenAIIdentity = field(default_factory=OpenAIIdentity)
     """What the `openai` engine's text depends on besides."""
+    vllm: VllmIdentity = field(default_factory=VllmIdentity)
+    """What the `vllm` engine's text depends on besides."""
     filters: list[str] = field(default_factory=list)
     """Filters of the generated queries, applied in this order: length, copied, duplicates, near_duplicates, language,
     log_prob, reranker, round_trip. Empty (the paper's recipe): every query stays."""
@@ -85,6 +88,8 @@ class SynthesizeExecution:
     """How the `transformers` engine runs."""
     openai: OpenAIExecution = field(default_factory=OpenAIExecution)
     """How the `openai` engine runs."""
+    vllm: VllmExecution = field(default_factory=VllmExecution)
+    """How the `vllm` engine runs."""
     filter: FilterExecution = field(default_factory=FilterExecution)
     """How filters are run."""
     progress: bool = True

@@ -1,14 +1,14 @@
 """The `vllm` engine: vLLM through `ray.data.llm`, for GPU clusters.
 
-`ray.data.llm` makes a processor of stages that map a row, a prompt, to a row. A job here has a row a *unit*, many prompts
-that one receipt makes done. Spreading units into rows and grouping them again would be a shuffle: nothing would be
-committed before everything was generated, and a killed job would have nothing to resume from. So the processor is
-built, and its configuration checked, by `ray.data.llm` itself, and its engine stage is then called inside our actor with
-a unit's prompts as the batch that it expects: one unit in, its answers out, in order, receipts as exact as with any other
-engine. vLLM still batches continuously, within a unit; give units of several thousand prompts on a big GPU.
+`ray.data.llm` makes a processor of stages that map a row, a prompt, to a row. A job here has a row a *unit*, many
+prompts that one receipt makes done. Spreading units into rows and grouping them again would be a shuffle: nothing would
+be committed before everything was generated, and a killed job would have nothing to resume from. So the processor is
+built, and its configuration checked, by `ray.data.llm` itself, and its engine stage is then called inside our actor
+with a unit's prompts as the batch that it expects: one unit in, its answers out, in order, receipts as exact as with
+any other engine. vLLM still batches continuously, within a unit; give units of several thousand prompts on a big GPU.
 
-The stage brings what it has learnt about vLLM: bounded pending requests, an error of one prompt kept to that prompt, and
-an engine that died ends its process, so that Ray starts another and the attempts of the unit are counted.
+The stage brings what it has learnt about vLLM: bounded pending requests, an error of one prompt kept to that prompt,
+and an engine that died ends its process, so that Ray starts another and the attempts of the unit are counted.
 """
 
 from collections.abc import Sequence
@@ -82,7 +82,7 @@ class VllmGenerator:
 
     @staticmethod
     def model_identity(model: str, identity: VllmIdentity) -> dict[str, Any]:
-        """Weights, config and tokenizer by content, as for `transformers`; its text is not the same as that engine's."""
+        """Weights, config and tokenizer by content, as for `transformers`, whose text is not quite the same."""
         made = TransformersGenerator.model_identity(model, identity.files)
         return {**made, "quantization": identity.quantization, "engine": "vllm"}
 
@@ -104,9 +104,7 @@ class VllmGenerator:
             for own, prompt in zip(ids, prompts, strict=True)
         ]
         answered = self.loop.run(self._answered(rows)) if rows else []
-        return [
-            read_row(row, prompt, len(own)) for row, prompt, own in zip(answered, prompts, ids, strict=True)
-        ]
+        return [read_row(row, prompt, len(own)) for row, prompt, own in zip(answered, prompts, ids, strict=True)]
 
     async def _answered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         answered: list[dict[str, Any]] = []
@@ -130,8 +128,8 @@ def processor_config(model: str, identity: VllmIdentity, execution: VllmExecutio
     gpus = execution.tensor_parallel_size * execution.pipeline_parallel_size
     if place.device == "cuda" and place.gpus != gpus:
         raise UserError(
-            f"field gpus_per_actor is {place.gpus:g}, and vllm.tensor_parallel_size × pipeline_parallel_size is {gpus}; "
-            "make them the same"
+            f"field gpus_per_actor is {place.gpus:g}, and vllm.tensor_parallel_size × pipeline_parallel_size is "
+            f"{gpus}; make them the same"
         )
     options = {
         "dtype": identity.dtype,
