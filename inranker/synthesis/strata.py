@@ -20,6 +20,7 @@ DIMENSIONS = 512
 FITTED = 10_000  # passages that clusters are made from; the others join the nearest
 ROUNDS = 10
 BATCH = 1024
+SEEDS_PER_CLUSTER = 20  # passages that a first centre is chosen from
 SCALE = 1024  # centres are rounded to so many steps, which keeps products whole
 
 Stratify = Callable[[Iterable[Passage]], Iterator[int]]
@@ -95,7 +96,7 @@ def fit_clusters(passages: Iterable[Passage], count: int, language: str, seed: i
     held_D = (words_ND > 0).sum(axis=0)
     weights_D = np.rint(16 * np.log(len(chosen) / np.maximum(held_D, 1)))  # rarer words say more, in whole steps
     weighted_ND = words_ND * weights_D
-    centres_CD = _centres(weighted_ND[:count])
+    centres_CD = _first_centres(weighted_ND[: SEEDS_PER_CLUSTER * count], count)
     for _ in range(ROUNDS):
         of_N = nearest(weighted_ND, centres_CD)
         sums_CD = np.zeros_like(centres_CD)
@@ -122,6 +123,19 @@ def nearest(weighted_ND: np.ndarray, centres_CD: np.ndarray) -> np.ndarray:
     """Number of the centre with the greatest cosine, for each row."""
     # Whole numbers below 2**53: the product is exact whatever the order of its sums.
     return np.argmax(weighted_ND @ centres_CD.T, axis=1)
+
+
+def _first_centres(weighted_ND: np.ndarray, count: int) -> np.ndarray:
+    """Centres to begin with: the first row, then again and again the row farthest from those chosen."""
+    length_N = np.sqrt((weighted_ND * weighted_ND).sum(axis=1))
+    chosen = [int(np.argmax(length_N > 0))]
+    nearness_N = np.where(length_N > 0, -np.inf, np.inf)  # a passage without words is far from all, and no centre
+    while len(chosen) < count:
+        centre_D = _centres(weighted_ND[chosen[-1:]])[0]
+        nearness_N = np.maximum(nearness_N, weighted_ND @ centre_D / np.maximum(length_N, 1.0))
+        nearness_N[chosen] = np.inf
+        chosen.append(int(np.argmin(nearness_N)))
+    return _centres(weighted_ND[chosen])
 
 
 def _centres(sums_CD: np.ndarray) -> np.ndarray:

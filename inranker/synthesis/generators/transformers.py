@@ -205,10 +205,13 @@ def encode(tokenizer: Any, prompts: Sequence[Prompt]) -> list[list[int]]:
     """
     texts = [prompt.text for prompt in prompts if prompt.messages is None]
     plain_ids = iter(tokenizer(texts)["input_ids"] if texts else [])
+    end = tokenizer.eos_token_id
     encoded = []
     for prompt in prompts:
         if prompt.messages is None:
-            encoded.append(next(plain_ids))
+            ids = next(plain_ids)
+            # Some tokenizers end every text; the model would take the prompt as finished.
+            encoded.append(ids[:-1] if ids and ids[-1] == end else ids)
             continue
         if not tokenizer.chat_template:
             raise UserError(
