@@ -23,6 +23,7 @@ def main(
     description: str,
     modes: Mapping[str, tuple[Stage[Config], str]] | None = None,
     argv: Sequence[str] | None = None,
+    prog: str | None = None,
 ) -> None:
     """Run a stage script and exit: 0 when done, 1 when the work failed, 2 when the user can put it right.
 
@@ -32,10 +33,13 @@ def main(
         description: the script's docstring, shown by `--help`.
         modes: other things to do with the same config: flag -> (function, help); `{"verify": (verify, "…")}`.
         argv: words of the command line; those of the process when None.
+        prog: what `--help` calls the program; the script's name when None.
+
+    A summary is not printed when it says `on_stdout`: the stage's result went there.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        sys.exit(_run(config_class, stage, description, modes or {}, words))
+        sys.exit(_run(config_class, stage, description, modes or {}, words, prog or Path(sys.argv[0]).name))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
@@ -47,8 +51,9 @@ def _run(
     description: str,
     modes: Mapping[str, tuple[Stage[Config], str]],
     words: list[str],
+    prog: str,
 ) -> int:
-    parser = make_parser(config_class, Path(sys.argv[0]).name, f"{description.strip()} {SHORT_NAMES}")
+    parser = make_parser(config_class, prog, f"{description.strip()}\n\n{SHORT_NAMES}")
     parser.add_argument("--json", type=str | None, default=None, help="write the summary to this file as JSON")
     for flag, (_, explanation) in modes.items():
         parser.add_argument(f"--{flag}", action="store_true", help=explanation)
@@ -61,7 +66,8 @@ def _run(
     if options["json"]:
         write_json(options["json"], summary)
     # The table, where there is one, is what a person reads; the JSON is for pipes.
-    print(summary.get("table") or text)
+    if not summary.get("on_stdout"):
+        print(summary.get("table") or text)
     return int(bool(summary.get("failed")))
 
 

@@ -10,12 +10,13 @@ import dataclasses
 import difflib
 import json
 import typing
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from inranker.errors import UserError
 
@@ -24,9 +25,15 @@ Config = TypeVar("Config")
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+class Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Keeps the line breaks of a description, whose examples are commands."""
+
+
 def make_parser(config_class: type, prog: str, description: str) -> ArgumentParser:
     """The parser of a stage: `--recipe`, then every field of the config under its dotted name."""
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, default_env=False)
+    parser = ArgumentParser(
+        prog=prog, description=description, formatter_class=Help, exit_on_error=False, default_env=False
+    )
     parser.add_argument("--recipe", action="config", help="YAML file with the fields below; later options override it")
     parser.add_class_arguments(config_class, None)
     return parser

@@ -29,7 +29,6 @@ from .windows import split_long
 
 LongPassages = Literal["truncate", "windows"]
 LONG_PASSAGES = ("truncate", "windows")
-BACKENDS = ("torch", "onnx", "ct2")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,8 @@ class Ranker:
                 raise UserError("precision float16 overflows in T5; use bfloat16 or float32")
             self.reranker: Any = load_reranker(model, self.device, self.precision, **overrides)
         else:
-            raise UserError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+            self.reranker = _load_exported(model, backend, device, precision, self.threads, overrides)
+            self.device, self.precision = self.reranker.device, self.reranker.precision
 
     def logits(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Raw logits [n, 2] float32, order (false, true), of (query, passage) pairs, in their order.
@@ -199,6 +199,17 @@ class Ranker:
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
         return self.reranker.logits(encoded, self.token_budget)
+
+
+def _load_exported(
+    model: str | Path, backend: str, device: str | None, precision: str | None, threads: int, overrides: dict[str, Any]
+) -> Any:
+    from inranker.export.backends import BACKENDS, load_backend
+
+    if backend not in BACKENDS:
+        raise UserError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+    device, precision = (None if value == "auto" else value for value in (device, precision))
+    return load_backend(model, backend, device, precision, threads, **overrides)
 
 
 def _default_threads() -> int:

@@ -76,15 +76,10 @@ def read_run(path: str | Path) -> Run:
     path = either(Path(path))
     found: dict[str, dict[str, tuple[float, int]]] = {}
     for number, line in lines(path):
-        columns = line.split()
-        if len(columns) != COLUMNS:
-            raise UserError(
-                f"{path}, line {number}: {len(columns)} columns; a run has query_id Q0 passage_id rank score tag"
-            )
-        query_id, _, passage_id, rank, score, _ = columns
+        query_id, passage_id, rank, score = parse_line(line, path, number)
         if passage_id in found.setdefault(query_id, {}):
             raise UserError(f"{path}, line {number}: query {query_id!r} ranks passage {passage_id!r} twice; keep one")
-        found[query_id][passage_id] = (-_number(score, path, number), int(_number(rank, path, number)))
+        found[query_id][passage_id] = (-score, int(rank))
     return {
         query_id: [
             ScoredDoc(query_id, passage_id, -key[0])
@@ -94,7 +89,22 @@ def read_run(path: str | Path) -> Run:
     }
 
 
-def _number(text: str, path: Path, number: int) -> float:
+def parse_line(line: str, where: str | Path, number: int) -> tuple[str, str, float, float]:
+    """(query_id, passage_id, rank, score) of a line.
+
+    Raises:
+        UserError: not six columns, or a rank or score that is no finite number.
+    """
+    columns = line.split()
+    if len(columns) != COLUMNS:
+        raise UserError(
+            f"{where}, line {number}: {len(columns)} columns; a run has query_id Q0 passage_id rank score tag"
+        )
+    query_id, _, passage_id, rank, score, _ = columns
+    return query_id, passage_id, _number(rank, where, number), _number(score, where, number)
+
+
+def _number(text: str, path: str | Path, number: int) -> float:
     try:
         value = float(text)
     except ValueError:
