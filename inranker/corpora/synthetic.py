@@ -43,7 +43,7 @@ class SyntheticCollection:
         if not self.table.num_rows:
             raise UserError(f"the filters of {store.url} have dropped every query; filter less (filter_queries.py)")
         self.name = f"synthetic/{link['name']}"
-        self.language = language or link["language"]
+        self.language = language or self.passages.language
         self.licence = f"generated for passages of {link['name']} ({link['licence']}); the model's own terms hold too"
         self.queries_are_documents = False
         self.made_from = {"synthesis": synthesis_link(path, manifest)}

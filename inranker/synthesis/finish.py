@@ -12,6 +12,7 @@ from inranker.storage import Store
 from inranker.synthesis.collect import collect
 from inranker.synthesis.config import SynthesizeConfig
 from inranker.synthesis.job import SYNTHESIZE
+from inranker.synthesis.links import SHOWN, collection_link
 from inranker.synthesis.prompts import Book
 from inranker.units import Unit, total_counts
 
@@ -72,18 +73,18 @@ def _inputs(
     config: SynthesizeConfig, identity: dict[str, Any], collection: Collection, book: Book
 ) -> dict[str, dict[str, Any]]:
     chosen = config.identity
-    source = {"argument": chosen.collection, "name": collection.name, "content_hash": identity["content_hash"]}
     inputs: dict[str, dict[str, Any]] = {
-        "collection": {**source, "licence": collection.licence},
+        "collection": collection_link(chosen.collection, collection, chosen.fix_text),
         "model": {"path": chosen.model, "content_hash": fingerprint(identity["model"])},
     }
     if book.pool:
-        shown = sorted({example.query_id for example in book.pool})
-        inputs["shown_queries"] = {
+        shown = {example.query_id: example.query for example in book.pool}
+        inputs[SHOWN] = {
             "name": collection.name,
             "split": chosen.examples_split,
             "content_hash": identity["shown"],
-            "query_ids": shown,
+            "query_ids": sorted(shown),
+            "texts": [shown[query_id] for query_id in sorted(shown)],
         }
     return inputs
 

@@ -19,7 +19,7 @@ def collection_link(argument: str, collection: Collection, fix_text: bool) -> di
     return {
         "argument": absolute(argument),
         "name": collection.name,
-        "passages_hash": collection.passages_hash(),
+        "content_hash": collection.passages_hash(),
         "language": collection.language,
         "licence": collection.licence,
         "fix_text": fix_text,
@@ -39,8 +39,8 @@ def open_linked(link: dict[str, Any]) -> Collection:
     Raises:
         UserError: it is not where it was, or its passages have changed.
     """
-    collection = open_collection(link["argument"], link["language"], link["fix_text"])
-    if collection.passages_hash() != link["passages_hash"]:
+    collection = open_collection(link["argument"], link.get("language"), link.get("fix_text", False))
+    if collection.passages_hash() != link["content_hash"]:
         raise UserError(
             f"the passages of {link['argument']} have changed since queries were written for them; restore them, or "
             "synthesize anew"

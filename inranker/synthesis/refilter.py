@@ -67,13 +67,14 @@ def refilter(config: RefilterConfig) -> dict[str, Any]:
     if not chosen.filters:
         raise UserError("field filters is empty; name at least one filter")
     link = made.inputs["collection"]
+    collection = open_linked(link)
     told = {
         "synthesis": made.content_hash,
-        "filters": identity(chosen.filters, chosen.filter, link["language"]),
+        "filters": identity(chosen.filters, chosen.filter, collection.language),
     }
     store = Store(config.output)
     if not (finished := claim_output(store, STAGE, told)):
-        context = Context(open_linked(link), chosen.filter, config.execution)
+        context = Context(collection, chosen.filter, config.execution)
         collected = write_queries(store, raw_tables(source, made), chosen.filters, context)
         inputs = {"collection": link, "synthesis": synthesis_link(chosen.synthesis, made, config.output)}
         inputs |= {SHOWN: made.inputs[SHOWN]} if SHOWN in made.inputs else {}
