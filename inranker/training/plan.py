@@ -84,7 +84,7 @@ def meta_student(identity: TrainIdentity, checkpointing: bool) -> OneStepT5:
         module = AutoModelForSeq2SeqLM.from_config(shape)
     cut(module, identity.encoder_layers, identity.decoder_layers)
     dtype = torch.bfloat16 if identity.precision == "bfloat16" else torch.float32
-    return OneStepT5(module.to(dtype), 0, 1, checkpointing).train()
+    return OneStepT5(module.to(dtype), 0, 1, checkpointing).to("meta").train()
 
 
 def activation_bytes(student: OneStepT5, pairs: int, tokens: int) -> int:
