@@ -54,6 +54,12 @@ def compare(logits: np.ndarray, reference: np.ndarray, query_ids: Sequence[str],
     return Fidelity(len(logits), float(error.max()), float(error.mean()), flips, couples, tau)
 
 
+def kendall_tau(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Kendall's τ of one query's scores to the reference's; ties in the reference are left out, a new tie is a flip."""
+    changed, compared = _flips(ours, theirs)
+    return 1 - 2 * changed / compared if compared else 1.0
+
+
 def report(
     name: str | Path, dtype: str, queries: Sequence[str], passages: Sequence[str], **overrides: Any
 ) -> dict[str, Any]:
