@@ -70,7 +70,7 @@ def load_student(identity: TrainIdentity, checkpointing: bool, device: torch.dev
     if identity.full_vocabulary:
         if identity.loss != "ce" or not isinstance(module, OneStepT5):
             raise UserError("full_vocabulary is for the loss `ce` and a T5 student")
-        module = FullVocabularyT5(module.t5, *module.answer_ids, module.gradient_checkpointing)
+        module = FullVocabularyT5(module.t5, *module.answer_ids, module.gradient_checkpointing).to(device)
     module.train()
     return Reranker(module, student.encoder, str(device))
 
@@ -78,7 +78,7 @@ def load_student(identity: TrainIdentity, checkpointing: bool, device: torch.dev
 class FullVocabularyT5(OneStepT5):
     """Log-probabilities of the two answers among the whole vocabulary [B, 2]: what monoT5 was trained on."""
 
-    def _head(self, state_BD: torch.Tensor) -> torch.Tensor:
+    def _head(self, state_BD: torch.Tensor, answers_2D: torch.Tensor | None) -> torch.Tensor:
         log_p_BV = self.t5.lm_head(state_BD).float().log_softmax(dim=1)
         return log_p_BV[:, list(self.answer_ids)]
 
