@@ -59,6 +59,9 @@ class EvaluateIdentity:
     """The measure of that comparison; one of `measures`."""
     depths: list[int] = field(default_factory=list)
     """Smaller depths at which to report the re-ranked runs too (the depth curve); costs no further scoring."""
+    shown_queries: Literal["refuse", "leave_out", "accept"] = "refuse"
+    """What to do where queries were shown as examples to the generator that a system's training queries come from:
+    refuse the evaluation, leave them out, or accept them; the summary lists them."""
     seed: int = 0
     """Seed of the randomisation test and of the bootstrap."""
     resamples: int = 10_000

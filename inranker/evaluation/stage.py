@@ -10,6 +10,7 @@ from inranker.evaluation.config import EvaluateConfig, EvaluateIdentity
 from inranker.evaluation.measures import measure_run, parse_measures
 from inranker.evaluation.output import SUMMARY, write_output
 from inranker.evaluation.rerank import candidates, rerank, texts_of
+from inranker.evaluation.shown import queries_to_measure
 from inranker.evaluation.summary import Measured, figures
 from inranker.evaluation.systems import System, identities, parse_systems, score_system
 from inranker.fingerprint import fingerprint, plain, sha256_bytes, sha256_file
@@ -27,8 +28,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         `collection`, `split`, `depth`, `queries`, `systems` (system -> measure -> mean over the judged queries),
         `fidelity` (of the student) and `fidelity_by_system` where a teacher is named, `comparison` where a baseline
         is, `depth_curve` (system -> depth -> measure -> mean) where depths are, `parameters` and `pairs_per_second`
-        of each reranker, `seconds`, and the `table`. `skipped` is True when the output was complete already and
-        nothing was computed.
+        of each reranker, `seconds`, and the `table`; `shown_queries` where a generator was shown some. `skipped` is
+        True when the output was complete already and nothing was computed.
 
     Raises:
         UserError: a collection, run or model that is missing or wrong, an unknown measure, split or system name, or
@@ -40,8 +41,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     _check(chosen, systems)
     collection = open_collection(chosen.collection, chosen.language)
     queries = sample(list(collection.queries_iter(chosen.split)), chosen.max_queries)
+    queries, shown = queries_to_measure(queries, collection, systems, chosen.shown_queries)
     first_stage = _read_first_stage(chosen, collection, queries) if chosen.run else None
-    identity = job_identity(config, systems, collection)
+    identity = job_identity(config, systems, collection) | ({"shown_query_ids": sorted(shown)} if shown else {})
     store = Store(config.output) if config.output else None
     if store and claim_output(store, "evaluate", identity):
         finished: dict[str, Any] = json.loads(store.read(SUMMARY))
@@ -56,6 +58,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "split": chosen.split,
         "depth": chosen.depth,
         "queries": len(queries),
+        **({"shown_queries": {"rule": chosen.shown_queries, "systems_by_query": shown}} if shown else {}),
         **figures(chosen, measured),
         "seconds": round(time.perf_counter() - started, 2),
         "skipped": False,
