@@ -70,7 +70,7 @@ def load_student(identity: TrainIdentity, checkpointing: bool, device: torch.dev
     if identity.full_vocabulary:
         if identity.loss != "ce" or not isinstance(module, OneStepT5):
             raise UserError("full_vocabulary is for the loss `ce` and a T5 student")
-        module = FullVocabularyT5(module.t5, *module.answer_ids, module.gradient_checkpointing).to(device)
+        module = FullVocabularyT5(module.t5, *module.answer_ids, module.gradient_checkpointing)
     module.train()
     return Reranker(module, student.encoder, str(device))
 
