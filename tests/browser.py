@@ -20,6 +20,7 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --remote-debugging-pipe"
 ).split()
 SECONDS = 60
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " "), "ArrowDown": (40, "")}
 FIRST_FREE = 10  # descriptors above those that the browser speaks on (3 and 4)
 
 
@@ -64,8 +65,8 @@ class Browser:
         os.close(self.back)
         self.profile.cleanup()
 
-    def open(self, page: Path, width: int, height: int, dark: bool = False) -> "Tab":
-        """A file in a new tab of that size in CSS pixels, loaded to its end."""
+    def open(self, page: Path | str, width: int, height: int, dark: bool = False) -> "Tab":
+        """A file, or a URL, in a new tab of that size in CSS pixels, loaded to its end."""
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         tab = Tab(self, session)
@@ -75,7 +76,7 @@ class Browser:
         tab.call("Emulation.setDeviceMetricsOverride", shape)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         tab.call("Emulation.setEmulatedMedia", {"features": [scheme]})
-        tab.call("Page.navigate", {"url": page.resolve().as_uri()})
+        tab.call("Page.navigate", {"url": page if isinstance(page, str) else page.resolve().as_uri()})
         tab.wait_for("Page.loadEventFired")
         return tab
 
@@ -132,6 +133,26 @@ class Tab:
         """What a JavaScript expression is in the page; the page's own security policy does not bind it."""
         result = self.call("Runtime.evaluate", {"expression": expression, "returnByValue": True})
         return result["result"].get("value")
+
+    def until(self, expression: str) -> Any:
+        """What a JavaScript expression is once it is true."""
+        ends = time.monotonic() + SECONDS
+        while not (value := self.value(expression)):
+            if time.monotonic() > ends:
+                raise RuntimeError(f"still not true after {SECONDS} seconds: {expression}")
+            time.sleep(0.02)
+        return value
+
+    def type(self, text: str) -> None:
+        """Text, as a keyboard would bring it to what has the focus."""
+        self.call("Input.insertText", {"text": text})
+
+    def press(self, key: str, modifiers: int = 0) -> None:
+        """A key (Tab, Enter, Space, ArrowDown) pressed and let go; modifiers as DevTools counts them (8: shift)."""
+        code, letter = KEYS[key]
+        pressed: dict[str, Any] = {"key": letter or key, "code": key, "windowsVirtualKeyCode": code, "text": letter}
+        self.call("Input.dispatchKeyEvent", {"type": "keyDown", "modifiers": modifiers, **pressed})
+        self.call("Input.dispatchKeyEvent", {"type": "keyUp", "modifiers": modifiers, **pressed})
 
     def problems(self) -> list[str]:
         """What the browser complained about: uncaught errors, console errors, refused loads."""

@@ -78,6 +78,8 @@ class ServeConfig:
     """CPU threads of a replica; the cores it may use when null"""
     max_length: int | None = None
     """tokens of a pair that the model reads; the model's own when null"""
+    long_documents: Literal["truncate", "windows"] = "truncate"
+    """a document longer than the model reads is cut, or read in overlapping windows of which the best counts"""
     batch_tokens: int | None = None
     """tokens scored at a time, of all requests together; what suits the device when null"""
     any_model: bool = True

@@ -12,11 +12,14 @@ import numpy as np
 import torch
 
 from inranker.ranking.ranker import Ranker
+from inranker.ranking.windows import Windows, split_long
 from inranker.rerankers.encode import EncodedPairs
 from inranker.rerankers.reranker import TOKEN_BUDGET, scores
 from inranker.serving.batcher import TokenBatcher
 from inranker.serving.metrics import Metrics
+from inranker.types import Passage
 
+GENERIC = ("model", "student")  # what jobs call the checkpoint in their output
 SMOOTHING = 0.2  # weight of the last batch in the estimated speed
 
 
@@ -37,10 +40,14 @@ class Engine:
         ranker: the model; from now on nobody else may use it.
         batch_tokens: tokens of a batch; None takes what keeps the device busy.
         metrics: where to count.
+        in_windows: read passages longer than the model reads in windows, of which the best counts.
     """
 
-    def __init__(self, name: str, ranker: Ranker, batch_tokens: int | None, metrics: Metrics) -> None:
+    def __init__(
+        self, name: str, ranker: Ranker, batch_tokens: int | None, metrics: Metrics, in_windows: bool = False
+    ) -> None:
         self.name = name
+        self._in_windows = in_windows
         self.ranker = ranker
         self.created = int(time.time())
         self.queued = 0
@@ -75,8 +82,9 @@ class Engine:
         self._count(len(passages))
         try:
             loop = asyncio.get_running_loop()
-            encoded = await loop.run_in_executor(self._tokenizing, self._encode, query, passages, max_tokens)
+            encoded, windows = await loop.run_in_executor(self._tokenizing, self._encode, query, passages, max_tokens)
             values = await self._batcher.submit(encoded)
+            values = values if windows is None else windows.best(values)
         finally:
             self._count(-len(passages))
         if not np.isfinite(values).all():
@@ -89,11 +97,19 @@ class Engine:
         self._tokenizing.shutdown()
         self._batcher.close()
 
-    def _encode(self, query: str, passages: Sequence[str], max_tokens: int | None) -> EncodedPairs:
+    def _encode(
+        self, query: str, passages: Sequence[str], max_tokens: int | None
+    ) -> tuple[EncodedPairs, Windows | None]:
+        """What to score, and how scores of windows become scores of passages."""
         encoder = self.ranker.reranker.encoder
         if max_tokens is not None and max_tokens < self.max_length:
             passages = cut(passages, max_tokens, encoder.tokenizer.backend_tokenizer)
-        return encoder.encode([query] * len(passages), passages)
+        queries = [query] * len(passages)
+        encoded = encoder.encode(queries, passages)
+        if not self._in_windows or not encoded.truncated.any():
+            return encoded, None
+        windows = split_long(encoder, queries, [Passage("", text) for text in passages], encoded.truncated)
+        return encoder.encode(windows.queries, windows.passages), windows
 
     def _score(self, encoded: EncodedPairs) -> np.ndarray:
         start = time.perf_counter()
@@ -117,7 +133,7 @@ class Engine:
 
 def default_batch_tokens(ranker: Ranker) -> int:
     """On a CPU one of the model's batches for each thread; on a GPU one."""
-    device = ranker.reranker.device.type if hasattr(ranker.reranker, "device") else "cpu"
+    device = str(getattr(ranker, "device", "cpu")).partition(":")[0]
     budget = ranker.token_budget or TOKEN_BUDGET.get(device, TOKEN_BUDGET["cpu"])
     return budget * (ranker.threads if device == "cpu" else 1)
 
@@ -134,5 +150,8 @@ def cut(passages: Sequence[str], tokens: int, tokenizer: Any) -> list[str]:
 
 
 def model_name(model: str) -> str:
-    """What requests call a model: a hub id as it is, a directory by its last part."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+    """What requests call a model: a hub id as it is, a directory by the last part of its path that says something."""
+    if not Path(model).is_dir():
+        return model
+    path = Path(model).resolve()
+    return path.parent.name if path.name in GENERIC and path.parent.name else path.name

@@ -3,6 +3,9 @@
 import asyncio
 import signal
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -28,19 +31,34 @@ def serve_local(config: ServeConfig) -> dict[str, Any]:
     print(f"serving {', '.join(service.engines)} at http://{config.host}:{port}", flush=True)
     try:
         asyncio.run(server.serve(sockets=[listening]))
-    except KeyboardInterrupt:
-        pass  # uvicorn raises it again after a clean end
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         service.close()
     return {"requests": server.server_state.total_requests}
 
 
-def make_server(app: Any, config: ServeConfig) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends in its own time at a signal; uvicorn's would then raise the signal once more, and
+    the process would die of it instead of reporting."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ask to end at SIGINT and SIGTERM, at a second SIGINT at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def make_server(app: Any, config: ServeConfig) -> Server:
     """uvicorn over an app, within the limits."""
     limits = config.limits
     protocol: Any = partial(GuardedProtocol, limits=limits)
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             app,
             http=protocol,

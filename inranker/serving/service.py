@@ -46,7 +46,9 @@ class Service:
                 threads=config.threads,
                 max_length=config.max_length,
             )
-            self.engines[name] = Engine(name, ranker, config.batch_tokens, self.metrics)
+            self.engines[name] = Engine(
+                name, ranker, config.batch_tokens, self.metrics, config.long_documents == "windows"
+            )
         self.corpus = Corpus(config.collection, config.language, config.cache) if config.collection else None
         self.accepting = True
 

@@ -88,6 +88,7 @@ def http_figures(
             start = time.perf_counter()
             loaded += asyncio.run(_load(server.url, requests, clients, part))
             spans.append(time.perf_counter() - start)
+            print(f"bare {bare[-1]:.1f} passages/s, {len(loaded)} requests answered", file=sys.stderr, flush=True)
         bare.append(ranker.passages_per_second(requests, part / 2))
     answered = sum(passages_each for answer in loaded if not answer.error)
     speed = answered / sum(spans)

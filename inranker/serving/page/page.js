@@ -134,7 +134,7 @@ function column(system, passages, first) {
 
 function row(system, result, place, passage, first, highest) {
   const lexical = result.probability === null || result.probability === undefined;
-  const score = `score ${result.score.toFixed(3)}`;
+  const score = `score ${result.score.toFixed(3).replace("-", "−")}`;
   const figures = lexical ? score : `P ${result.probability.toFixed(3)} · ${score}`;
   const line = element(
     "div",

@@ -1,5 +1,6 @@
 """The rerank API as its clients use it: Cohere's own, those of the rerankers package, and plain requests."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -203,3 +204,19 @@ def test_with_the_token_requests_are_answered_but_unknown_models_are_not(guarded
     assert httpx.post(f"{guarded.url}/v1/rerank", json=body, headers=headers).status_code == 200
     unknown = httpx.post(f"{guarded.url}/v1/rerank", json=body | {"model": "rerank-v9"}, headers=headers)
     assert unknown.status_code == 404 and "rerank-v9" in unknown.json()["message"]
+
+
+def test_long_documents_are_read_in_windows_where_the_config_says_so(teacher: Path) -> None:
+    documents = ["read the stream " * 60 + "open a file " * 20, "close the path"]
+    config = ServeConfig(str(teacher), engine="local", threads=1, max_length=64, long_documents="windows")
+    service = Service(config)
+    engine = next(iter(service.engines.values()))
+    try:
+        scored = asyncio.run(engine.score(QUERY, documents))
+    finally:
+        service.close()
+    ranker = Ranker(teacher, threads=1, max_length=64)
+    expected = {hit.index: hit.score for hit in ranker.rank(QUERY, documents, long_passages="windows")}
+    assert dict(enumerate(scored.scores.tolist())) == pytest.approx(expected, abs=1e-5)
+    cut = {hit.index: hit.score for hit in ranker.rank(QUERY, documents)}
+    assert cut[0] != pytest.approx(expected[0], abs=1e-5)
