@@ -46,12 +46,15 @@ def make_causal(path: Path, tokenizer: Path, seed: int = 0) -> Path:
     words = AutoTokenizer.from_pretrained(tokenizer)
     shape = LlamaConfig(
         vocab_size=len(words), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, pad_token_id=words.pad_token_id,
+        num_key_value_heads=2, max_position_embeddings=2048, pad_token_id=words.pad_token_id,
         eos_token_id=words.eos_token_id, bos_token_id=None, initializer_range=0.5,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        LlamaForCausalLM(shape).save_pretrained(path)
+        model = LlamaForCausalLM(shape)
+    with torch.no_grad():  # the end and other special tokens are not likely, so that most texts are more than nothing
+        model.lm_head.weight[words.all_special_ids] = 0
+    model.save_pretrained(path)
     words.save_pretrained(path)
     return path
 

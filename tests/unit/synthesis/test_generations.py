@@ -90,10 +90,10 @@ def test_a_stop_string_ends_a_text_and_is_no_part_of_it(model: Path) -> None:
 
 
 def test_a_prompt_that_does_not_fit_fails_alone(model: Path) -> None:
-    long = Prompt("read " * 600, None, [], 10, 0)
+    long = Prompt("read " * 2100, None, [], 10, 0)
     found = engine(model, GREEDY).generate([PROMPTS[0], long, PROMPTS[1]])
     assert [each.error is None for each in found] == [True, False, True]
-    assert "tokens exceed the model's 512" in found[1].error
+    assert "tokens exceed the model's 2048" in found[1].error
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
