@@ -27,6 +27,11 @@ COMMANDS: dict[str, Command] = {
         "inranker.ranking.rerun:rank",
         "re-rank JSON lines, a TREC run, or the passages of files",
     ),
+    "calibrate": Command(
+        "inranker.ranking.calibrate:CalibrateConfig",
+        "inranker.ranking.calibrate:calibrate",
+        "fit what scores are worth as probabilities",
+    ),
     "serve": Command("inranker.serving.config:ServeConfig", "inranker.serving.start:start", "answer /v1/rerank"),
     "export": Command(
         "inranker.export.config:ExportConfig",

@@ -84,6 +84,7 @@ def test_bare_words_are_the_query_and_its_files(words: list[str], spelled: list[
     assert positional(words) == spelled
 
 
+@pytest.mark.slow  # five thousand lines
 def test_a_reader_that_has_seen_enough_ends_it_quietly(teacher: Path, tmp_path: Path) -> None:
     line = '{"query": "open", "passages": ["close file", "sort list"]}\n'
     (tmp_path / "in.jsonl").write_text(line * 5000)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -135,10 +136,10 @@ sorted_scores = sorted(zip(scores, docs), key=lambda x: x[0], reverse=True)
 
 
 def test_the_original_readmes_example_runs(teacher: Path) -> None:
-    script = EXAMPLE.replace("unicamp-dl/InRanker-base", str(teacher)) + "import json; print(json.dumps(sorted_scores))"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    ranked = json.loads(result.stdout)
+    script = EXAMPLE.replace("unicamp-dl/InRanker-base", str(teacher))
+    names: dict[str, Any] = {}
+    exec(compile(script, "README", "exec"), names)
+    ranked = names["sorted_scores"]
     docs = re.findall(r'^    "(.*?)",?$', EXAMPLE, re.MULTILINE)
     query = "What is the best way to learn deep learning?"
     expected = sorted(zip(original(teacher, query, docs, 512)[0], docs, strict=True), reverse=True)

@@ -148,7 +148,7 @@ def test_a_run_comes_back_re_ranked(
     found = {name: [doc.passage_id for doc in docs] for name, docs in read_run(tmp_path / "out.trec").items()}
     assert found == expected_run(ranker, depth)
     assert (summary["queries"], summary["pairs"]) == (4, 4 * (depth or 12))
-    scores = [docs for docs in read_run(tmp_path / "out.trec").values()]
+    scores = list(read_run(tmp_path / "out.trec").values())
     assert all(a.score > b.score for docs in scores for a, b in pairwise(docs))
     assert {line.split()[-1] for line in (tmp_path / "out.trec").read_text().splitlines()} == {"small"}
 
