@@ -33,6 +33,7 @@ test-all: lint
 	$(BIN)/python -m pytest -m "not gpu" --durations 30
 
 bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,export,serve]'
 	$(BIN)/python -m tests.benchmarks.scorer --json out/bench/scorer.json
 	$(BIN)/python -m tests.benchmarks.labeling --json out/bench/labeling.json
+	$(BIN)/python -m tests.benchmarks.serving --json out/bench/serving.json

@@ -33,6 +33,7 @@ from .serving_contenders import SLOW, Ask
 REFERENCE = "hf sorted"
 # A loss of order smaller than this is none: float32 forwards differ in the last bits.
 ROUNDING = 1e-3
+HTTP_QUERIES = 8
 
 
 def main() -> None:
@@ -42,8 +43,8 @@ def main() -> None:
     parser.add_argument("--size", choices=sorted(contenders.SHAPES), default="small")
     parser.add_argument("--collection", default="msmarco_dl_5k", help="folder of ../shared/collections")
     parser.add_argument("--passages", type=int, default=100, help="of a query")
-    parser.add_argument("--rounds", type=int, default=5, help="queries that everyone answers")
-    parser.add_argument("--fast-rounds", type=int, default=20, help="more queries that the fast ones answer")
+    parser.add_argument("--rounds", type=int, default=3, help="queries that everyone answers")
+    parser.add_argument("--fast-rounds", type=int, default=12, help="more queries that the fast ones answer")
     parser.add_argument("--threads", type=int, help="cores to use (default: all); 1 makes CPU seconds comparable")
     parser.add_argument("--http-seconds", type=float, default=60, help="load on the server; 0 leaves it out")
     parser.add_argument("--only", help="comma-separated words; contenders whose name holds one of them, and the exact")
@@ -193,7 +194,7 @@ def _http(
     try:
         from .serving_http import http_figures
 
-        pairs = [(query, passage) for query, passages in queries for passage in passages]
+        pairs = [(query, passage) for query, passages in queries[:HTTP_QUERIES] for passage in passages]
         found = http_figures(str(path), pairs, seconds=arguments.http_seconds, precision="int8")
     except Exception as error:
         # A server that does not come up must not cost the figures above.
