@@ -14,6 +14,7 @@ from inranker.export.backends import load_backend
 from inranker.export.config import ExportConfig, Limits, Sample
 from inranker.export.record import damage, read_record
 from inranker.export.stage import export, plan, verify
+from inranker.ranking import Ranker
 from inranker.rerankers import load_reranker
 from tests.builders import pair_rows
 
@@ -182,3 +183,12 @@ def test_samples_that_show_nothing_are_refused(make: Callable[..., ExportConfig]
         export(make(tmp_path / "out", sample=Sample(queries=0)))
     with pytest.raises(UserError, match="local directory"):
         export(replace(make(tmp_path), output="s3://bucket/x"))
+
+
+@pytest.mark.parametrize("format", ["onnx", "ct2"])
+def test_a_ranker_ranks_alike_on_every_backend(exported: Callable[..., Path], model: Path, format: str) -> None:
+    query, passages = texts()[0][0], texts()[1][:12]
+    expected = Ranker(model, precision="float32").rank(query, passages)
+    found = Ranker(exported(format, "float32"), backend=format).rank(query, passages, top_k=5)
+    assert [each.index for each in found] == [each.index for each in expected[:5]]
+    assert found[0].score == pytest.approx(expected[0].score, abs=1e-3)
