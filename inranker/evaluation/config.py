@@ -82,6 +82,9 @@ class EvaluateExecution:
     """Local directory that keeps first-stage indexes between jobs; null builds the index anew."""
     progress: bool = True
     """Show a progress bar with pairs/s on standard error."""
+    against: str | None = None
+    """Show others' figures of the same collection beside ours: `paper` has InRanker's, of systems that are named as
+    there (bm25, monot5-60m, human-soft-60m, inranker-60m, monot5-220m, human-soft-220m, inranker-220m, monot5-3b)."""
 
 
 @dataclass(frozen=True)

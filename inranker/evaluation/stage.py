@@ -9,6 +9,7 @@ from inranker.errors import UserError
 from inranker.evaluation.config import EvaluateConfig, EvaluateIdentity
 from inranker.evaluation.measures import measure_run, parse_measures
 from inranker.evaluation.output import SUMMARY, write_output
+from inranker.evaluation.paper import compare, require_reference
 from inranker.evaluation.rerank import candidates, rerank, texts_of
 from inranker.evaluation.shown import queries_to_measure
 from inranker.evaluation.summary import Measured, figures
@@ -40,6 +41,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     systems = parse_systems(chosen.systems)
     _check(chosen, systems)
     collection = open_collection(chosen.collection, chosen.language)
+    if config.execution.against:
+        require_reference(config.execution.against, collection.name, [system.name for system in systems])
     queries = sample(list(collection.queries_iter(chosen.split)), chosen.max_queries)
     queries, shown = queries_to_measure(queries, collection, systems, chosen.shown_queries)
     first_stage = _read_first_stage(chosen, collection, queries) if chosen.run else None
@@ -47,7 +50,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     store = Store(config.output) if config.output else None
     if store and claim_output(store, "evaluate", identity):
         finished: dict[str, Any] = json.loads(store.read(SUMMARY))
-        return {**finished, "skipped": True}
+        return beside_reference({**finished, "skipped": True}, config)
     if first_stage is None:
         first_stage = _retrieve(config, collection, queries)
     measured = _measure(config, systems, collection, queries, first_stage)
@@ -65,7 +68,16 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     }
     if store:
         write_output(store, summary, measured.runs, measured.values, identity)
-    return summary
+    return beside_reference(summary, config)
+
+
+def beside_reference(summary: dict[str, Any], config: EvaluateConfig) -> dict[str, Any]:
+    """The summary with others' figures, where they are asked for: `against` and one more table."""
+    reference = config.execution.against
+    if reference is None:
+        return summary
+    found = compare(reference, summary["collection"], summary["depth"], summary["systems"])
+    return {**summary, "against": found, "table": f"{summary['table']}\n\n{found['table']}"}
 
 
 def sample(queries: list[Query], limit: int | None) -> list[Query]:
