@@ -186,7 +186,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [dict(finding) for finding in error.errors()]
     broken = any(finding["type"] == "json_invalid" for finding in errors)
-    return problem(400 if broken else 422, sentence_of(errors))
+    return problem(400 if broken else 422, sentence_of(errors, error.body))
 
 
 async def _refused(request: Request, error: Exception) -> Response:

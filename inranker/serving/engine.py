@@ -92,6 +92,13 @@ class Engine:
         probabilities = np.asarray(self.ranker.probabilities(values))
         return Scored(values, probabilities, int(encoded.lengths.sum()))
 
+    def warm_up(self) -> None:
+        """Score a passage in the threads that will score, so that the first request finds everything compiled."""
+        # On a thread of its own, since the caller may have an event loop already.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, self.score("warm up", ["the first passage is the slowest"])).result()
+        self.speed = None
+
     def close(self) -> None:
         """Finish what waits, then end both threads."""
         self._tokenizing.shutdown()

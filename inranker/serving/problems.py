@@ -7,6 +7,12 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+# What the validator puts into a location where a value may be one of several kinds.
+REQUESTS = ("RerankRequest", "TextsRequest")
+TEXTS = ("str", "TextObject", "constrained-str")
+OBJECT_WANTED = "send one JSON object"
+TEXT_WANTED = "give a string that is not blank, or an object with a field text"
+
 
 class Refused(HTTPException):
     """A request that is not answered with a result; `detail` is the sentence."""
@@ -27,25 +33,33 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     return Response(orjson.dumps(content), status, dict(headers or {}), "application/json")
 
 
-def sentence_of(errors: list[dict[str, Any]]) -> str:
-    """What a request's body gets wrong, from the validator's findings: the first two of them and how many more."""
-    findings = []
+def sentence_of(errors: list[dict[str, Any]], body: Any = None) -> str:
+    """What a request's body gets wrong, from the validator's findings: the first two of them and how many more.
+
+    Args:
+        errors: findings, each with type, loc and msg.
+        body: the value that was validated; says which of two kinds of request it was meant to be.
+    """
+    if errors[0]["type"] == "json_invalid":
+        return f"the body is not JSON ({errors[0]['ctx']['error']}); send one JSON object in UTF-8, without NaN"
+    meant = "TextsRequest" if isinstance(body, dict) and "texts" in body else "RerankRequest"
+    findings: dict[str, str] = {}
     for error in errors:
-        if error["type"] == "json_invalid":
-            return f"the body is not JSON ({error['ctx']['error']}); send one JSON object in UTF-8, without NaN"
-        place = _place(error["loc"])
-        finding = f"{place}: {error['msg'][:1].lower()}{error['msg'][1:]}"
-        if finding not in findings:
-            findings.append(finding)
-    more = f" (and {len(findings) - 2} more)" if len(findings) > 2 else ""
-    return f"{'; '.join(findings[:2])}{more}; /openapi.json describes every field"
+        location = error["loc"][1:]
+        if location[:1] and location[0] in REQUESTS:
+            if location[0] != meant:
+                continue
+            location = location[1:]
+        place = _place(tuple(part for part in location if part not in TEXTS))
+        message = OBJECT_WANTED if error["type"].startswith("model_") else error["msg"]
+        message = TEXT_WANTED if any(part in TEXTS for part in location) else message
+        findings.setdefault(place, f"{place}: {message[:1].lower()}{message[1:]}")
+    said = list(findings.values())
+    more = f" (and {len(said) - 2} more)" if len(said) > 2 else ""
+    return f"{'; '.join(said[:2])}{more}; /openapi.json describes every field"
 
 
 def _place(location: tuple[Any, ...]) -> str:
-    """`("body", "documents", 3, "text")` as `documents[3].text`."""
-    place = ""
-    for part in location:
-        if part == "body":
-            continue
-        place += f"[{part}]" if isinstance(part, int) else f".{part}"
+    """`("documents", 3, "text")` as `documents[3].text`."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return place.lstrip(".") or "the body"

@@ -143,9 +143,9 @@ class Service:
         return next(iter(self.engines.values()))
 
     def warm_up(self) -> None:
-        """Score a pair with every model, so that the first request finds it compiled and in memory."""
+        """Score a passage with every model."""
         for engine in self.engines.values():
-            engine.ranker.score([("warm up", "the first pair of a process is the slowest")])
+            engine.warm_up()
 
     def require_alive(self) -> None:
         """Raise where a model no longer scores.
