@@ -11,7 +11,10 @@ The output is a query set like the synthesis' own: `mine.py --collection synthet
 """
 
 from inranker.cli import main
+from inranker.report.synthesize import report
 from inranker.synthesis.refilter import RefilterConfig, refilter
 
+MODES = {"report": (report, "write the report.html of a finished job; filter nothing")}
+
 if __name__ == "__main__":
-    main(RefilterConfig, refilter, __doc__)
+    main(RefilterConfig, refilter, __doc__, MODES)

@@ -14,6 +14,7 @@ prompts, engines and filters.
 """
 
 from inranker.cli import main
+from inranker.report.synthesize import report
 from inranker.synthesis.config import SynthesizeConfig
 from inranker.synthesis.factory import synthesize
 from inranker.synthesis.plan import plan
@@ -22,6 +23,7 @@ from inranker.synthesis.verify import verify
 MODES = {
     "plan": (plan, "say what is left: prompts, tokens, operations, hours, cost; start nothing"),
     "verify": (verify, "check receipts, objects, sha256s, row counts and alignment with the sample; generate nothing"),
+    "report": (report, "write the report.html of a finished job; generate nothing"),
 }
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def labelled_pairs_source(url: str, pairs: str | None = None) -> tuple[Store, Ma
         UserError: they are not there, or not those that were labelled.
     """
     recorded = _labels_manifest(Store(url)).inputs["pairs"]
-    place = pairs or _existing(url, recorded)
+    place = pairs or existing_location(url, recorded)
     store = Store(place)
     manifest = read_manifest(store)
     if manifest.content_hash != recorded["content_hash"]:
@@ -108,7 +108,8 @@ def pairs_location(output: str, pairs: str) -> dict[str, str]:
     return {"path": str(there.resolve()), "relative": os.path.relpath(there.resolve(), here.resolve())}
 
 
-def _existing(url: str, recorded: dict[str, Any]) -> str:
+def existing_location(url: str, recorded: dict[str, Any]) -> str:
+    """Where what `pairs_location` recorded in the manifest of `url` lies now."""
     here = Store(url).local_path()
     if here is not None and "relative" in recorded and not Path(recorded["path"]).exists():
         return str(here / recorded["relative"])

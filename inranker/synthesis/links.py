@@ -1,12 +1,16 @@
 """What a synthesis records of its collection and examples, and how later stages find both again."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from inranker.corpora import Collection, open_collection
 from inranker.errors import UserError
+from inranker.jobs.rows import from_parquet
 from inranker.labeling.read import pairs_location
-from inranker.manifest import Manifest, Shard, read_manifest
+from inranker.manifest import Manifest, Shard, read_manifest, read_shard
 from inranker.storage import Store
 from inranker.synthesis.collect import QUERIES
 
@@ -69,3 +73,13 @@ def synthesis_link(url: str, manifest: Manifest, output: str | None = None) -> d
     place = pairs_location(output, url) if output else {"path": absolute(f":{url}")[1:]}
     shown = manifest.inputs.get(SHOWN)
     return {**place, "content_hash": manifest.content_hash, **({SHOWN: shown} if shown else {})}
+
+
+def raw_tables(store: Store, manifest: Manifest) -> Iterator[pa.Table]:
+    """The generations of a finished synthesis, a unit at a time, in order.
+
+    Raises:
+        UserError: a shard is missing or differs from its sha256.
+    """
+    for raw in manifest.figures["generations"]:
+        yield from_parquet(read_shard(store, Shard(**raw)))

@@ -5,20 +5,18 @@ margin can only be asked for here: synthesize, mine, label, then filter by those
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint
-from inranker.jobs.rows import from_parquet
-from inranker.manifest import Manifest, Shard, claim_output, read_manifest, read_shard, write_manifest
+from inranker.manifest import Manifest, claim_output, read_manifest, write_manifest
+from inranker.report.job import report_or_warn
+from inranker.report.synthesize import report
 from inranker.storage import Store
 from inranker.synthesis.collect import write_queries
 from inranker.synthesis.filters import Context, FilterExecution, FilterOptions, identity
-from inranker.synthesis.links import SHOWN, open_linked, read_synthesis, synthesis_link
+from inranker.synthesis.links import SHOWN, open_linked, raw_tables, read_synthesis, synthesis_link
 
 STAGE = "filter_queries"
 
@@ -37,6 +35,14 @@ class RefilterIdentity:
 
 
 @dataclass(frozen=True)
+class RefilterExecution(FilterExecution):
+    """How the job is run."""
+
+    write_report: bool = True
+    """Write report.html when the job is done."""
+
+
+@dataclass(frozen=True)
 class RefilterConfig:
     """Filter the queries of a finished synthesis anew."""
 
@@ -44,8 +50,8 @@ class RefilterConfig:
     """What the result depends on."""
     output: str
     """Directory or URL to write the query set to."""
-    execution: FilterExecution = field(default_factory=FilterExecution)
-    """How filters are run."""
+    execution: RefilterExecution = field(default_factory=RefilterExecution)
+    """How the job is run."""
 
 
 def refilter(config: RefilterConfig) -> dict[str, Any]:
@@ -58,6 +64,7 @@ def refilter(config: RefilterConfig) -> dict[str, Any]:
         UserError: no filter or a wrong one, a synthesis that is unfinished or changed, or an output of another job.
     """
     started = time.monotonic()
+    reported: dict[str, Any] = {}
     chosen = config.identity
     source, made, _ = read_synthesis(chosen.synthesis)
     if made.stage == STAGE:
@@ -82,6 +89,8 @@ def refilter(config: RefilterConfig) -> dict[str, Any]:
         write_manifest(
             store, Manifest(STAGE, fingerprint(told), told, inputs, shards, collected.counts, collected.figures)
         )
+        if config.execution.write_report:
+            reported = report_or_warn(lambda: report(config), "filter_queries.py … --report")
     manifest = read_manifest(store)
     return {
         "stage": STAGE,
@@ -91,14 +100,5 @@ def refilter(config: RefilterConfig) -> dict[str, Any]:
         "counts": manifest.counts,
         **manifest.figures,
         "seconds": round(time.monotonic() - started, 3),
+        **reported,
     }
-
-
-def raw_tables(store: Store, manifest: Manifest) -> Iterator[pa.Table]:
-    """The generations of a finished synthesis, a unit at a time, in order.
-
-    Raises:
-        UserError: a shard is missing or differs from its sha256.
-    """
-    for raw in manifest.figures["generations"]:
-        yield from_parquet(read_shard(store, Shard(**raw)))

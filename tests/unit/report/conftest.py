@@ -14,6 +14,7 @@ from inranker.mining import MineConfig, MineExecution, MineIdentity, mine
 from inranker.report.card import write_card
 from inranker.report.job import REPORT
 from inranker.storage import Store
+from inranker.synthesis.config import SynthesizeConfig, SynthesizeIdentity
 from inranker.training.agreement import write_agreement
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import find_source
@@ -21,10 +22,12 @@ from inranker.training.job import Job, Place
 from inranker.training.meter import METRICS
 from inranker.training.student import start_identity
 from inranker.training.worker import run
+from inranker.types import Passage
 from inranker.units import Receipt, plan_units, put_object, receipt_name
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
 from tests.unit.beir_folder import many_passages, write_beir
 from tests.unit.report.pages import ATTACK
+from tests.unit.synthesis.raw_queries import make_synthesis, random_words
 from tests.unit.training.labels import make_labels
 from tests.unit.training.test_worker import NoHooks
 
@@ -68,6 +71,24 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> MineConfig:
     )
     assert mine(config)["report"] == f"{folder}/pairs/{REPORT}"
     return config
+
+
+@pytest.fixture(scope="session")
+def synthesized(tmp_path_factory: pytest.TempPathFactory) -> SynthesizeConfig:
+    """A finished synthesis of sixty queries for twelve passages, by two filters, at a price; texts attack the page."""
+    folder = tmp_path_factory.mktemp("synthesized")
+    bodies = [f"{text} {ATTACK}" for text in random_words(12, 60, seed=3)]
+    argument = f"beir:{write_beir(folder / 'set', [{'_id': f'p{n}', 'text': text} for n, text in enumerate(bodies)])}"
+    made = [
+        (Passage(f"p{n}", text), f"what is {' '.join(text.split()[k : k + 3])}?")
+        for n, text in enumerate(bodies)
+        for k in (5, 9, 20)
+    ]
+    made += [(Passage(f"p{n}", text), text.split()[0]) for n, text in enumerate(bodies)]
+    made += [(Passage(f"p{n}", text), f"{ATTACK} is odd, {n}.") for n, text in enumerate(bodies)]
+    cost = {"tokens": 60_000, "generated_tokens": 900, "generating_seconds": 75.0, "spent": 1.25}
+    output = make_synthesis(folder / "out", argument, made, "length", "round_trip", figures=cost)
+    return SynthesizeConfig(SynthesizeIdentity(argument, "m"), str(output))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 from inranker.labeling.config import LabelConfig
 from inranker.report.label import report as label_report
 from inranker.report.mine import report as mine_report
+from inranker.report.synthesize import report as synthesize_report
 from inranker.report.train import report as train_report
 from tests.browser import NAMES, Browser, find_browser
 from tests.unit.report.pages import ATTACK
@@ -23,7 +24,12 @@ CLIPPED = """[...document.querySelectorAll('svg text')].filter(e => { const t = 
   .map(e => e.textContent)"""
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
-REPORTS = {"labelled": label_report, "mined": mine_report, "charted": train_report}
+REPORTS = {
+    "labelled": label_report,
+    "mined": mine_report,
+    "charted": train_report,
+    "synthesized": synthesize_report,
+}
 
 
 @pytest.fixture(scope="module")

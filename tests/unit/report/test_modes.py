@@ -11,13 +11,16 @@ from inranker.labeling.config import LabelConfig
 from inranker.mining import MineConfig
 from inranker.report.label import report as label_report
 from inranker.report.mine import report as mine_report
+from inranker.report.synthesize import report as synthesize_report
 from inranker.report.train import report as train_report
+from inranker.synthesis.config import SynthesizeConfig
 from inranker.training.config import TrainConfig
 
 STAGES: dict[str, tuple[type, Any, list[str]]] = {
     "labelled": (LabelConfig, label_report, ["--teacher", "t"]),
     "mined": (MineConfig, mine_report, ["--collection", "c"]),
     "charted": (TrainConfig, train_report, ["--start", "s"]),
+    "synthesized": (SynthesizeConfig, synthesize_report, ["--collection", "c", "--model", "m"]),
 }
 
 

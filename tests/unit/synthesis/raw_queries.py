@@ -67,9 +67,15 @@ def random_words(count: int, words: int, seed: int) -> list[str]:
 
 
 def make_synthesis(
-    output: Path, argument: str, rows: Sequence[tuple[Passage, str]], *filters: str, **inputs: Any
+    output: Path,
+    argument: str,
+    rows: Sequence[tuple[Passage, str]],
+    *filters: str,
+    figures: dict[str, Any] | None = None,
+    **inputs: Any,
 ) -> Path:
-    """A finished synthesis, as its stage leaves it, of generations made by hand; `inputs` join its manifest's."""
+    """A finished synthesis, as its stage leaves it, of generations made by hand; `figures` and `inputs` join its
+    manifest's."""
     store, collection = Store(str(output)), open_collection(argument)
     told = {"rows": fingerprint(rows), "filters": list(filters)}
     claim_output(store, "synthesize", told)
@@ -83,7 +89,7 @@ def make_synthesis(
     collected = write_queries(store, tables, filters, context)
     links = {"collection": collection_link(argument, collection, False), **inputs}
     counts = {"prompts": len(rows), **collected.counts}
-    figures = {"generations": shards, **collected.figures}
-    made = Manifest("synthesize", fingerprint(told), told, links, [collected.shard], counts, figures)
+    told_of = {"generations": shards, **collected.figures, **(figures or {})}
+    made = Manifest("synthesize", fingerprint(told), told, links, [collected.shard], counts, told_of)
     write_manifest(store, made)
     return output

@@ -13,8 +13,8 @@ from inranker.jobs.rows import from_parquet
 from inranker.manifest import read_manifest
 from inranker.mining import MineConfig, MineExecution, MineIdentity, mine
 from inranker.synthesis.export import ExportQueriesConfig, export_queries
-from inranker.synthesis.filters import FilterExecution, FilterOptions
-from inranker.synthesis.refilter import RefilterConfig, RefilterIdentity, refilter
+from inranker.synthesis.filters import FilterOptions
+from inranker.synthesis.refilter import RefilterConfig, RefilterExecution, RefilterIdentity, refilter
 from inranker.types import Passage
 from tests.unit.beir_folder import PASSAGES, write_beir
 from tests.unit.synthesis.raw_queries import make_synthesis
@@ -88,7 +88,7 @@ def test_what_is_no_query_set_is_refused(synthesis: Path, tmp_path: Path) -> Non
 
 def config(synthesis: Path, output: Path, *filters: str, **options: object) -> RefilterConfig:
     chosen = RefilterIdentity(str(synthesis), list(filters), FilterOptions(**options))  # type: ignore[arg-type]
-    return RefilterConfig(chosen, str(output), FilterExecution(progress=False))
+    return RefilterConfig(chosen, str(output), RefilterExecution(progress=False))
 
 
 def test_a_synthesis_is_filtered_anew_from_all_its_generations(synthesis: Path, tmp_path: Path) -> None:
