@@ -56,10 +56,6 @@ class ActorStep:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-ForeignStep = Callable[[Dataset, "RemoteAttempts"], Dataset]
-"""In place of an actor step: work that brings its own actors, such as a processor of `ray.data.llm`."""
-
-
 class RemoteAttempts:
     """What a step's processes hold: asks the one `UnitAttempts` of the job."""
 
@@ -76,7 +72,7 @@ def unit_graph(
     pending: list[Unit],
     execution: Execution,
     prepare: TaskStep,
-    actors: ActorStep | ForeignStep,
+    actors: ActorStep,
     commit: TaskStep,
 ) -> Dataset:
     """The data flow of a job, lazily; one row per unit all the way."""
@@ -90,10 +86,7 @@ def unit_graph(
         num_cpus=PREPARE_CPUS,
         **ONE_UNIT,
     )
-    if isinstance(actors, ActorStep):
-        worked = _in_actors(prepared, execution, actors, RemoteAttempts(attempts, actors.name))
-    else:
-        worked = actors(prepared, RemoteAttempts(attempts, "the actors' work"))
+    worked = _in_actors(prepared, execution, actors, RemoteAttempts(attempts, actors.name))
     return worked.map_batches(
         once_per_process,
         fn_args=(commit.work, RemoteAttempts(attempts, commit.name), *commit.arguments),

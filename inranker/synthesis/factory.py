@@ -11,7 +11,7 @@ import ray
 
 from inranker.crashpoints import crash_point
 from inranker.fingerprint import fingerprint
-from inranker.jobs.graph import ActorStep, ForeignStep, TaskStep, run_units, unit_graph
+from inranker.jobs.graph import ActorStep, TaskStep, run_units, unit_graph
 from inranker.jobs.resume import UnitsToDo, units_to_do
 from inranker.manifest import claim_output, read_manifest
 from inranker.probe import require_exclusive_create
@@ -83,13 +83,10 @@ def generate_units(config: SynthesizeConfig, job: str, work: UnitsToDo) -> None:
     )
 
 
-def _generating(config: SynthesizeConfig) -> ActorStep | ForeignStep:
-    """The engine in a pool of actors; or its own step, where it brings its actors itself (see `Generator`)."""
+def _generating(config: SynthesizeConfig) -> ActorStep:
+    """The engine in a pool of actors."""
     chosen, execution, settings = config.identity, config.execution, engine_settings(config)
     chosen_engine = engine(chosen.generator)
-    if hasattr(chosen_engine, "data_step"):
-        step: ForeignStep = chosen_engine.data_step(config)
-        return step
     arguments = {
         "generator": chosen.generator,
         "model": chosen.model,

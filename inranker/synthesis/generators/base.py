@@ -84,10 +84,6 @@ class Generator(Protocol):
     are its own small dataclasses (fields of its name in the config's `identity` and `execution`; None where it has
     none of that kind).
 
-    An engine that brings its own actors (a processor of `ray.data.llm`) has a static method `data_step(config)`
-    besides, which gives a function `(dataset, begin) -> dataset`. Its rows are units; columns in: unit (JSON), rows and
-    prompts (`PROMPT_SCHEMA`), both Parquet bytes; columns out: unit, rows, generations (`GENERATION_SCHEMA` as Parquet
-    bytes), seconds, spent.
     An engine that costs by the token has an attribute `spent`; a static method `make_budget(execution, spent)`
     makes the job's budget, which its instances then find in their attribute `budget`.
     For `--plan` an engine may have static methods `count_tokens(model, identity, prompts)` and

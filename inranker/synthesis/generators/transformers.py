@@ -93,7 +93,10 @@ class TransformersGenerator:
 
     @staticmethod
     def flops(model: str, identity: TransformersIdentity) -> Callable[[float, float, float], float]:
-        """(prompts, tokens read and written, sum of squared lengths) -> operations; reads the config alone."""
+        """(prompts, tokens read and written, sum of squared lengths) -> operations; reads the config alone.
+
+        The output head, which only written tokens pass, is left out: little of a big model.
+        """
         from transformers import AutoConfig
 
         from inranker.rerankers.flops import causal_flops
