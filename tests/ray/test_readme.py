@@ -24,7 +24,18 @@ STAGE_COMMANDS = [line for line in commands() if line.startswith("python pipelin
 
 def test_readme_has_commands_of_every_stage() -> None:
     named = {shlex.split(line)[1] for line in STAGE_COMMANDS}
-    stages = ("mine", "label", "train", "evaluate", "distill", "combine", "import_labels", "export_labels")
+    stages = (
+        "mine",
+        "label",
+        "train",
+        "evaluate",
+        "distill",
+        "combine",
+        "import_labels",
+        "export_labels",
+        "export",
+        "average",
+    )
     assert named == {f"pipelines/{stage}.py" for stage in stages}
     assert {line.split()[1] for line in commands() if line.startswith("make ")} == {"quickstart", "test"}
 
