@@ -32,6 +32,11 @@ COMMANDS: dict[str, Command] = {
         "inranker.ranking.calibrate:calibrate",
         "fit what scores are worth as probabilities",
     ),
+    "publish": Command(
+        "inranker.publish:PublishConfig",
+        "inranker.publish:publish",
+        "put a student with its model card on the hub, or into a folder",
+    ),
     "serve": Command("inranker.serving.config:ServeConfig", "inranker.serving.start:start", "answer /v1/rerank"),
     "export": Command(
         "inranker.export.config:ExportConfig",

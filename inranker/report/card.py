@@ -105,9 +105,10 @@ def card(
         f"Trained {taught}, after [InRanker: Distilled Rankers for Zero-shot Information Retrieval]({PAPER}).\n",
         "## Use\n",
         "With InRanker, which cuts long passages and batches by length:\n",
-        "```python\nfrom inranker.rerankers import load_reranker\n\n"
-        "reranker = load_reranker(place)  # this directory, or its id on the hub\n"
-        "scores = reranker.score([query] * len(passages), passages)  # what ranks, float32\n```\n",
+        "```python\nfrom inranker import Ranker\n\n"
+        "ranker = Ranker(place)  # this directory, or its id on the hub\n"
+        "best = ranker.rank(query, passages, top_k=10)  # each with index, score, probability, passage\n"
+        "scores = ranker.score([(query, passage) for passage in passages])  # what ranks, float32\n```\n",
         f"With transformers alone, for pairs of at most {contract['max_length']} tokens:\n",
         f"```python\n{snippet(contract, identity)}\n```\n",
         "## Training\n",
