@@ -15,6 +15,8 @@ from inranker.jobs.graph import ActorStep, TaskStep, run_units, unit_graph
 from inranker.jobs.resume import UnitsToDo, units_to_do
 from inranker.manifest import claim_output, read_manifest
 from inranker.probe import require_exclusive_create
+from inranker.report.job import report_or_warn
+from inranker.report.synthesize import report
 from inranker.storage import Store
 from inranker.synthesis.config import SynthesizeConfig
 from inranker.synthesis.finish import complete, summarize
@@ -56,7 +58,10 @@ def synthesize(config: SynthesizeConfig) -> dict[str, Any]:
         generate_units(config, job, work)
     seconds = time.perf_counter() - started
     manifest = complete(config, store, identity, collection, book, sample, work.units, seconds)
-    return summarize(config, manifest, skipped=False)
+    summary = summarize(config, manifest, skipped=False)
+    if config.execution.write_report:
+        summary |= report_or_warn(lambda: report(config), "synthesize.py … --report")
+    return summary
 
 
 def generate_units(config: SynthesizeConfig, job: str, work: UnitsToDo) -> None:

@@ -184,7 +184,8 @@ def render(summary: dict[str, Any]) -> str:
     return "\n".join(
         [
             render_rows(["", "in all", "left"], rows),
-            f"{sample['prompts']} prompts sampled; tokens read: {sample['prompt_tokens']}; tokens written: {sample['tokens']}",
+            f"{sample['prompts']} prompts sampled; tokens read: {sample['prompt_tokens']}; tokens written: "
+            f"{sample['tokens']}",
             f"left: {_render_work(summary)}",
             title + _render_work(paper),
         ]
