@@ -26,6 +26,7 @@ def test_readme_has_commands_of_every_stage() -> None:
     named = {shlex.split(line)[1] for line in STAGE_COMMANDS}
     stages = (
         "mine",
+        "synthesize",
         "label",
         "train",
         "evaluate",
