@@ -114,6 +114,8 @@ def serve_on_ray(config: ServeConfig) -> dict[str, Any]:
     print(f"serving {config.model} on Ray Serve at http://{config.host}:{port}", flush=True)
     try:
         ended.wait()
+        # Replicas answer what they have before they end; only then may the proxies go, through which they answer.
+        serve.delete(APPLICATION)
     finally:
         serve.shutdown()
     return {"engine": "ray"}

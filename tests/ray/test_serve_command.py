@@ -36,11 +36,13 @@ def test_sigterm_under_load_loses_no_request(repository: Path, teacher: Path, tm
             statuses: list[int] = []
 
             def ask_until_closed(client: httpx.Client) -> None:
-                while True:
+                status = 200
+                while status == 200:
                     try:
-                        statuses.append(client.post(f"{url}/v1/rerank", json=BODY).status_code)
+                        status = client.post(f"{url}/v1/rerank", json=BODY).status_code
                     except (httpx.ConnectError, httpx.ReadError):  # refused, or reset before it was accepted
                         return
+                    statuses.append(status)
 
             clients = [httpx.Client(headers={"connection": "close"}, timeout=60) for _ in range(CLIENTS)]
             with ThreadPoolExecutor(CLIENTS) as pool:
@@ -54,8 +56,8 @@ def test_sigterm_under_load_loses_no_request(repository: Path, teacher: Path, tm
             assert process.wait(timeout=120) == 0
         finally:
             process.kill()
-    # A request may find the server shutting down and be told so; none is cut off or fails.
-    assert statuses.count(200) >= 5 * CLIENTS and set(statuses) <= {200, 503}
+    # A request may find the server shutting down and be told so (by Ray's proxies: 404, 503); none is cut off.
+    assert statuses.count(200) >= 5 * CLIENTS and set(statuses) <= {200, 404, 503}
     if engine == "local":
         assert set(statuses) == {200}
         assert json.loads(summary.read_text())["requests"] >= len(statuses)
