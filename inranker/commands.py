@@ -54,12 +54,17 @@ COMMANDS: dict[str, Command] = {
         "inranker.synthesis.config:SynthesizeConfig",
         "inranker.synthesis.factory:synthesize",
         "have a language model write queries for a collection",
-        {"plan": "inranker.synthesis.plan:plan", "verify": "inranker.synthesis.verify:verify"},
+        {
+            "plan": "inranker.synthesis.plan:plan",
+            "verify": "inranker.synthesis.verify:verify",
+            "report": "inranker.report.synthesize:report",
+        },
     ),
     "filter_queries": Command(
         "inranker.synthesis.refilter:RefilterConfig",
         "inranker.synthesis.refilter:refilter",
         "filter generated queries anew",
+        {"report": "inranker.report.synthesize:report"},
     ),
     "export_queries": Command(
         "inranker.synthesis.export:ExportQueriesConfig",
@@ -102,6 +107,11 @@ COMMANDS: dict[str, Command] = {
         "inranker.evaluation.config:EvaluateConfig",
         "inranker.evaluation.stage:evaluate",
         "re-rank a first stage with rerankers and measure them",
+    ),
+    "average": Command(
+        "inranker.evaluation.averages:AverageConfig",
+        "inranker.evaluation.averages:average",
+        "average the figures of several collections",
     ),
     "distill": Command("inranker.distill:DistillConfig", "inranker.distill:distill", "run a recipe's stages in order"),
 }

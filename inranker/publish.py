@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class PublishConfig:
     """Whether a repository that is made now is private; one that exists stays as it is."""
     licence: str | None = None
     """Licence identifier for the card, such as apache-2.0; that of the data and the start weights bind you."""
-    evaluation: list[str] | None = None
+    evaluation: list[str] = field(default_factory=list)
     """Summaries that `evaluate --json` wrote; their figures of `system` go on the card and into its metadata."""
     system: str = "student"
     """Name of this model in those summaries."""

@@ -1,6 +1,8 @@
 """The `inranker` command: its table agrees with the stage scripts, and people's mistakes are sentences."""
 
 import ast
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +96,22 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(teacher: Path, tmp_path: 
     )
     assert result.stdout.count("\n") == 1 and result.returncode == 141
     assert "Traceback" not in result.stderr and "Error" not in result.stderr
+
+
+DOCUMENTS = [PIPELINES.parent / "README.md", PIPELINES.parent / "docs" / "ranking.md"]
+
+
+def documented() -> list[str]:
+    """Every `inranker …` line of the documents' shell blocks."""
+    blocks = [part for file in DOCUMENTS for part in re.findall(r"```sh\n(.*?)```", file.read_text(), re.DOTALL)]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return sorted({line.partition("#")[0].strip() for line in lines if line.startswith("inranker ")})
+
+
+@pytest.mark.parametrize("line", documented())
+def test_documented_commands_are_understood(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(re.split(r"[<>]", line)[0])[1:]
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--print_config"])
+    assert stopped.value.code == 0, capsys.readouterr().err
+    assert ":" in capsys.readouterr().out
