@@ -7,6 +7,7 @@ from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain
 from inranker.jobs.kind import JobKind
 from inranker.jobs.resume import unit_rows_for
+from inranker.synthesis import filters
 from inranker.synthesis.config import SynthesizeConfig, SynthesizeExecution, SynthesizeIdentity
 from inranker.synthesis.generators import GENERATORS, engine
 from inranker.synthesis.prompts import Book, from_collection, read_templates
@@ -18,7 +19,7 @@ UNIT_ROWS = 512
 SMALLEST_UNIT_ROWS = 16
 UNITS_PER_ACTOR = 8
 # Fields that enter the fingerprint by what they stand for instead of by their words.
-BY_CONTENT = ("collection", "language", "model", "prompts", "examples_split", *GENERATORS)
+BY_CONTENT = ("collection", "language", "model", "prompts", "examples_split", "filters", "filter", *GENERATORS)
 
 
 def open_job(config: SynthesizeConfig) -> tuple[Collection, Book]:
@@ -88,6 +89,7 @@ def job_identity(config: SynthesizeConfig, collection: Collection, book: Book) -
         "model": engine(chosen.generator).model_identity(chosen.model, settings),
         "prompts": {each.name: fingerprint(each) for each in book.templates},
         "shown": fingerprint(book.pool) if book.pool else None,
+        "filters": filters.identity(chosen.filters, chosen.filter, collection.language),
     }
 
 
