@@ -99,15 +99,16 @@ def serve_on_ray(config: ServeConfig) -> dict[str, Any]:
     Raises:
         UserError: the address is taken, or the models cannot be loaded.
     """
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     # A proxy is one of Ray's processes; those of a private Ray are born with this process's environment.
     os.environ.setdefault(CALLBACK, CALLBACK_PATH)
     os.environ.setdefault(HEADER_SECONDS, str(config.limits.header_seconds))
     os.environ.setdefault(WRITE_SECONDS, str(config.limits.write_seconds))
     if not ray.is_initialized():
         ray.init(**session_options())
+    # After Ray's own handlers, which end the process on the spot.
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
     # The token itself does not travel through the cluster's metadata.
     config = replace(config, require_token=config.require_token or bool(os.environ.get(config.token_variable)))
     port = deploy(config)
