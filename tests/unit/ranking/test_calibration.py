@@ -9,12 +9,14 @@ import pytest
 
 from inranker import Ranker
 from inranker.errors import UserError
-from inranker.ranking.calibrate import CalibrateConfig, CalibrateExecution, CalibrateIdentity, calibrate
+from inranker.labeling.read import read_labelled_pairs
+from inranker.ranking.calibrate import CalibrateConfig, CalibrateExecution, CalibrateIdentity, _from_labels, calibrate
 from inranker.ranking.calibration import FITS, fit, held_out, quality
 from inranker.rerankers import load_contract, save_contract, scorer_identity
 from inranker.rerankers.calibration import Calibration, calibrated, sigmoid
-from tests.builders import pair_rows
+from tests.builders import make_pairs, pair_rows
 from tests.unit.beir_folder import write_beir
+from tests.unit.training.labels import make_labels
 
 GENERATOR = np.random.default_rng(0)
 SCORES = GENERATOR.normal(0, 4, 20_000)
@@ -151,3 +153,20 @@ def test_the_stage_writes_a_calibrated_copy(teacher: Path, judged: Path, tmp_pat
 def test_pairs_come_from_one_place(teacher: Path, tmp_path: Path, named: dict) -> None:
     with pytest.raises(UserError, match="one of the two"):
         calibrate(CalibrateConfig(CalibrateIdentity(str(teacher), **named), str(tmp_path / "out")))
+
+
+def test_a_teachers_labels_calibrate_too(teacher: Path, tmp_path: Path) -> None:
+    """The targets are the teacher's P(true) of a sample of queries, whole."""
+    rows = pair_rows(200)
+    labels = make_labels(tmp_path / "labels", make_pairs(tmp_path / "pairs", rows))
+    identity = CalibrateIdentity(str(teacher), "temperature", labels=str(labels), max_queries=15)
+    judged = _from_labels(identity)
+    table = read_labelled_pairs(str(labels))
+    margins = dict(
+        zip(table["passage"].to_pylist(), table["true_logit"].to_numpy() - table["false_logit"].to_numpy(), strict=True)
+    )
+    assert len(set(judged.query_ids)) == 15 and len(judged.pairs) == 150
+    expected = sigmoid(np.array([margins[passage] for _, passage in judged.pairs], np.float64))
+    assert judged.targets.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    agreed = fit(10 * np.log(judged.targets / (1 - judged.targets)), judged.targets, "temperature")
+    assert agreed.temperature == pytest.approx(10, rel=1e-3)
