@@ -13,7 +13,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lucene,dense,serve,export]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lucene,dense,serve,export,langchain,pyterrier,sentence-transformers]'
 	touch $(INSTALLED)
 
 # Distil a small reranker on the docstrings of the standard library; writes out/quickstart/summary.json.
