@@ -44,7 +44,7 @@ def test_help_explains_and_exits_with_0(repository: Path, tmp_path: Path, stage:
     [
         ({"corpus": '{"_id": "d1", "title": ""}\n'}, "corpus.jsonl"),
         ({"corpus": '{"_id": "d1", "text": "a"}\n{"_id": "d1", "text": "b"}\n'}, "d1"),
-        ({"queries": '{"_id": "q1", "text": " "}\n'}, "queries.jsonl"),
+        ({"queries": '{"_id": "q1", "text": " "}\n'}, "without text"),
         ({"qrels": "query-id\tcorpus-id\tscore\nq1\tnowhere\t1\n"}, "nowhere"),
         ({"qrels": "query-id\tcorpus-id\tscore\n"}, "test"),
     ],
