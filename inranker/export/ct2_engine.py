@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import UserError
 from ..rerankers.contract import token_ids
 from ..rerankers.encode import EncodedPairs, PairEncoder
+from ..rerankers.running import threads_kept
 from .engine import EngineReranker
 from .record import FOLDERS, ExportRecord
 
@@ -30,14 +31,15 @@ def open_ct2(path: Path, record: ExportRecord, encoder: PairEncoder, device: str
     workers = threads if kind == "cpu" else 1
     folder = path / FOLDERS["ct2"]
     try:
-        translator = ctranslate2.Translator(
-            str(folder),
-            device=kind,
-            device_index=int(number or 0),
-            compute_type=record.precision,
-            inter_threads=workers,
-            intra_threads=1,
-        )
+        with threads_kept():
+            translator = ctranslate2.Translator(
+                str(folder),
+                device=kind,
+                device_index=int(number or 0),
+                compute_type=record.precision,
+                inter_threads=workers,
+                intra_threads=1,
+            )
     except (RuntimeError, ValueError) as error:
         raise UserError(f"{folder}: CTranslate2 cannot load it ({error}); export the model again") from error
     tokens = np.array(encoder.tokenizer.convert_ids_to_tokens(range(len(encoder.tokenizer))), dtype=object)

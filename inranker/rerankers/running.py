@@ -6,8 +6,9 @@ operation, and the small steps between matrix products run on all cores too.
 
 import ctypes
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -112,6 +113,16 @@ def _on_threads(fill: Callable[[np.ndarray], None], plan: list[np.ndarray], work
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Put torch's number of threads back: CTranslate2 shares its OpenMP runtime and sets the number for both."""
+    threads = torch.get_num_threads()
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
 

@@ -13,6 +13,7 @@ from inranker.export.config import ExportConfig, ExportIdentity, Limits, Sample
 from inranker.export.stage import export
 from inranker.rerankers.contract import FAMILIES, token_ids
 from inranker.rerankers.reranker import scores
+from inranker.rerankers.running import threads_kept
 
 from .contenders import PROMPT, hf_sorted, original
 from .pairs import shared
@@ -105,7 +106,10 @@ def _ctranslate2(path: Path, folder: Path, tokenizer: Any, answers: list[int], t
         for workers, each in {(threads, 1), (1, threads)}:
             if kind == "float32" and workers == 1 < threads:
                 continue  # the slower one of the slow ones
-            translator = ctranslate2.Translator(converted, compute_type=kind, inter_threads=workers, intra_threads=each)
+            with threads_kept():
+                translator = ctranslate2.Translator(
+                    converted, compute_type=kind, inter_threads=workers, intra_threads=each
+                )
             asks[f"ctranslate2 {kind} {workers}x{each}"] = _translate(translator, tokenizer, answers)
     return asks
 

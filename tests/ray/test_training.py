@@ -221,6 +221,7 @@ def test_resume_after_sigterm_ends_in_the_same_weights(
     assert_resumes(output, folder, identity, undisturbed)
 
 
+@pytest.mark.slow  # the worker's own part is in unit/training/test_settings.py
 def test_collapse_stops_the_job_with_a_sentence(folder: Path, identity: TrainIdentity, ray_session: None) -> None:
     wild = TrainIdentity(**{**vars(identity), "learning_rate": 1e30, "clip": 0.0})
     with pytest.raises(UserError, match=r"training has collapsed; lower learning_rate"):

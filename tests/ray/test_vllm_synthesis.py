@@ -81,7 +81,8 @@ def test_rays_own_stage_answers_synthesis_in_order(
     )
     asked = prompts(*range(1, 31))
     found = generator.generate(asked)
-    lengths = [len(ids) for ids in generator.tokenizer([prompt.text for prompt in asked])["input_ids"]]
+    texts = [prompt.text for prompt in asked]
+    lengths = [len(ids) for ids in generator.tokenizer(texts, add_special_tokens=False)["input_ids"]]
     assert found == [
         Generation(f"{length} tokens, seed {100 + place}", [0.0, -0.5, -1.0], length, 3, "stop")
         for place, length in enumerate(lengths)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from inranker.errors import UserError
 from inranker.export.backends import load_backend
@@ -57,6 +58,17 @@ def test_logits_do_not_depend_on_batch_mates_or_threads(
     assert np.abs(together - one_by_one).max() < 1e-4
     small = backend.logits(encoded, token_budget=64)
     assert np.abs(together - small).max() < 1e-4
+
+
+def test_ctranslate2_leaves_torch_its_threads(exported: Callable[..., Path]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        backend = load_backend(exported("ct2", "int8"), "ct2", threads=2)
+        backend.logits(backend.encoder.encode(*texts()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_record_says_what_it_is_and_where_it_is_from(exported: Callable[..., Path], model: Path) -> None:
