@@ -64,7 +64,8 @@ class OpenAIExecution:
     price_per_million_tokens: float = 0.0
     """Price of a million generated tokens."""
     cost_limit: float | None = None
-    """Most to spend, earlier starts included; the job ends before a unit that could pass it. Null: no limit."""
+    """Most to spend, earlier starts included by their receipts (units that were in flight when one ended are not); the
+    job ends before a unit that could pass it. Null: no limit."""
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "attempts"):
