@@ -1,11 +1,10 @@
 """The texts of some passages of a corpus, looked up in one streaming pass and kept on disk."""
 
-import mmap
-import tempfile
 from collections.abc import Iterable
 from types import TracebackType
 
 from inranker.corpora.base import Collection
+from inranker.corpora.spilled import SpilledTexts
 
 
 class PassageTexts:
@@ -19,26 +18,20 @@ class PassageTexts:
     """
 
     def __init__(self, collection: Collection, passage_ids: Iterable[str]) -> None:
-        self.places: dict[str, tuple[int, int]] = dict.fromkeys(passage_ids, (-1, -1))
-        self.file = tempfile.TemporaryFile(prefix="inranker-texts-")  # noqa: SIM115 — closed by __exit__
-        end = 0
+        self.numbers: dict[str, int] = dict.fromkeys(passage_ids, -1)
+        self.texts = SpilledTexts()
         for passage in collection.passages_iter():
-            if passage.passage_id in self.places:
-                contents = passage.contents.encode()
-                self.file.write(contents)
-                self.places[passage.passage_id] = (end, end + len(contents))
-                end += len(contents)
-        self.file.flush()
-        self.map = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ) if end else None
+            if passage.passage_id in self.numbers:
+                self.numbers[passage.passage_id] = self.texts.add(passage.contents)
+        self.texts.seal()
 
     def __contains__(self, passage_id: str) -> bool:
-        return self.places.get(passage_id, (-1, -1))[0] >= 0
+        return self.numbers.get(passage_id, -1) >= 0
 
     def __getitem__(self, passage_id: str) -> str:
-        start, end = self.places[passage_id]
-        if self.map is None or start < 0:
+        if (number := self.numbers[passage_id]) < 0:
             raise KeyError(passage_id)
-        return self.map[start:end].decode()
+        return self.texts[number]
 
     def __enter__(self) -> "PassageTexts":
         return self
@@ -46,6 +39,4 @@ class PassageTexts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.map is not None:
-            self.map.close()
-        self.file.close()
+        self.texts.close()

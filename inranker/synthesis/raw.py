@@ -1,7 +1,5 @@
 """Generated queries as the filters see them: one row a query in memory, the passages they were written for on disk."""
 
-import mmap
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -9,6 +7,8 @@ from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
+
+from inranker.corpora.spilled import SpilledTexts
 
 COLUMNS = pa.schema(
     [
@@ -47,8 +47,7 @@ class RawQueries:
     """
 
     def __init__(self, tables: Iterable[pa.Table]) -> None:
-        self.file = tempfile.TemporaryFile(prefix="inranker-passages-")  # noqa: SIM115 — closed by __exit__
-        self.ends = array("q", [0])  # of each distinct passage's text in the file
+        self.passage_texts = SpilledTexts()  # of each distinct passage
         self.numbers: dict[str, int] = {}
         passages, kept = array("q"), [COLUMNS.empty_table()]
         for table in tables:
@@ -57,8 +56,7 @@ class RawQueries:
             kept.append(_named(table))
         self.table = pa.concat_tables(kept).combine_chunks()
         self.passage_N = np.frombuffer(passages, dtype=np.int64) if len(passages) else np.zeros(0, np.int64)
-        self.file.flush()
-        self.map = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ) if self.ends[-1] else None
+        self.passage_texts.seal()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -70,7 +68,7 @@ class RawQueries:
 
     def texts(self, rows: Sequence[int] | np.ndarray) -> list[str]:
         """The passages of some rows."""
-        return [self._text(int(number)) for number in self.passage_N[rows]]
+        return [self.passage_texts[int(number)] for number in self.passage_N[rows]]
 
     def __enter__(self) -> "RawQueries":
         return self
@@ -78,21 +76,12 @@ class RawQueries:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.map is not None:
-            self.map.close()
-        self.file.close()
+        self.passage_texts.close()
 
     def _number(self, name: str, text: str) -> int:
         if name not in self.numbers:
-            self.numbers[name] = len(self.numbers)
-            data = text.encode(errors="surrogatepass")
-            self.file.write(data)
-            self.ends.append(self.ends[-1] + len(data))
+            self.numbers[name] = self.passage_texts.add(text)
         return self.numbers[name]
-
-    def _text(self, number: int) -> str:
-        start, end = self.ends[number], self.ends[number + 1]
-        return self.map[start:end].decode(errors="surrogatepass") if self.map is not None else ""
 
 
 def _named(table: pa.Table) -> pa.Table:

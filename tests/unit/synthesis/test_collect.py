@@ -68,7 +68,7 @@ def test_passages_of_synthesized_queries_lie_on_disk_once_each() -> None:
     rows = [(passage, f"query {number}") for passage in passages for number in range(8)]
     with RawQueries([raw_table(rows[:170]), raw_table(rows[170:])]) as raw:
         assert len(raw) == 400 and raw.passages == 50
-        assert raw.ends[-1] == sum(len(passage.text) for passage in passages)
+        assert raw.passage_texts.nbytes == sum(len(passage.text) for passage in passages)
         drawn = np.random.default_rng(0).permutation(400)
         assert raw.texts(drawn) == [rows[row][0].text for row in drawn]
         assert raw.table.nbytes < 400 * 200
