@@ -22,6 +22,8 @@ from inranker.errors import UserError
 
 Config = TypeVar("Config")
 
+BASE = "base"  # key of a recipe: the recipe that it changes
+
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
@@ -50,7 +52,12 @@ def parse_config(
     """
     words = spell_out(config_class, list(argv))
     for recipe in _recipes(words):
-        _require_known_keys(config_class, read_yaml(recipe), f"recipe {recipe}")
+        mapping = read_recipe(recipe)
+        _require_known_keys(config_class, mapping, f"recipe {recipe}")
+        if BASE in read_yaml(recipe):  # the parser is given the whole in place of the file's name
+            whole = json.dumps(mapping)
+            given = {recipe: whole, f"--recipe={recipe}": f"--recipe={whole}"}
+            words = [given.get(word, word) for word in words]
     try:
         values = parser.parse_args(words)
         fields = _field_names(config_class)
@@ -100,6 +107,35 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return value
 
 
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """A recipe with its `base` under it: another recipe, named from the folder of this one, whose fields it changes.
+
+    A mapping is changed key by key; anything else, a list too, is replaced whole.
+
+    Raises:
+        UserError: as `read_yaml`; or a recipe is, in the end, its own base.
+    """
+    return _with_base(Path(path), ())
+
+
+def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in above:
+        raise UserError(f"recipe {path} is its own `base`; name another")
+    mapping = read_yaml(path)
+    base = mapping.pop(BASE, None)
+    if base is None:
+        return mapping
+    return _changed(_with_base(path.parent / str(base), (*above, path.resolve())), mapping)
+
+
+def _changed(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _changed(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
 def spell_out(config_class: type, words: list[str]) -> list[str]:
     """The project's short spellings as the parser's long ones."""
     if words and words[0].endswith((".yaml", ".yml")) and not words[0].startswith("-"):
@@ -117,20 +153,21 @@ def spell_out(config_class: type, words: list[str]) -> list[str]:
             values = [value] if equals else []
             while words and not words[0].startswith("--"):
                 values.append(words.pop(0))
-            spelled += [f"--{name}", _as_list(values)]
+            one = fields[name] == "or one" and len(values) == 1 and "," not in values[0]
+            spelled += [f"--{name}", values[0] if one else _as_list(values)]
         else:
             spelled.append(f"--{name}{equals}{value}")
     return spelled
 
 
-def _full_name(name: str, fields: dict[str, bool]) -> str:
+def _full_name(name: str, fields: dict[str, str]) -> str:
     if name in fields or any(field.startswith(f"{name}.") for field in fields):
         return name
     matches = [f"{group}.{name}" for group in ("identity", "execution") if _is_field(f"{group}.{name}", fields)]
     return matches[0] if len(matches) == 1 else name
 
 
-def _is_field(name: str, fields: dict[str, bool]) -> bool:
+def _is_field(name: str, fields: dict[str, str]) -> bool:
     return name in fields or any(field.startswith(f"{name}.") for field in fields)
 
 
@@ -140,12 +177,14 @@ def _as_list(values: list[str]) -> str:
     return json.dumps([item for value in values for item in value.split(",") if item])
 
 
-def _dotted_fields(config_class: type, prefix: str = "") -> dict[str, bool]:
-    """Every field's dotted name -> whether it is a list."""
-    names: dict[str, bool] = {}
+def _dotted_fields(config_class: type, prefix: str = "") -> dict[str, str]:
+    """Every field's dotted name -> "list", "or one" (a list, or a value for itself), or nothing."""
+    names: dict[str, str] = {}
     for name, hint in typing.get_type_hints(config_class).items():
-        inner = next((part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)), None)
-        names[prefix + name] = typing.get_origin(hint) is list
+        parts = (hint, *typing.get_args(hint))
+        inner = next((part for part in parts if dataclasses.is_dataclass(part)), None)
+        lists = [part for part in parts if typing.get_origin(part) is list]
+        names[prefix + name] = "" if not lists else "or one" if str in parts else "list"
         if inner is not None and typing.get_origin(hint) is not list:
             names |= _dotted_fields(typing.cast(type, inner), f"{prefix}{name}.")
     return names

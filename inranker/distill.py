@@ -6,7 +6,7 @@ A recipe's stages name each other's outputs through `$output`, so nothing but di
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from inranker.config import build_config
 from inranker.errors import UserError
 from inranker.evaluation.table import render_table
 from inranker.manifest import read_manifest, to_json, verify_shards
+from inranker.recipe import StageCall, base_names, needed, repeated, written_out
 from inranker.storage import Store
 
 SUMMARY = "summary.json"
@@ -35,7 +36,9 @@ class StageEntry(NamedTuple):
 STAGES = {
     "vocabulary": StageEntry("inranker.starts", "inranker.starts:VocabularyConfig", "vocabulary"),
     "create": StageEntry("inranker.starts", "inranker.starts:CreateConfig", "create"),
+    "encoder": StageEntry("inranker.starts", "inranker.starts:EncoderConfig", "encoder"),
     "mine": StageEntry("inranker.mining", "inranker.mining:MineConfig", "mine"),
+    "align": StageEntry("inranker.aligning", "inranker.aligning:AlignConfig", "align"),
     "import": StageEntry("inranker.labeling.importing", "inranker.labeling.importing:ImportConfig", "import_labels"),
     "synthesize": StageEntry("inranker.synthesis.factory", "inranker.synthesis.config:SynthesizeConfig", "synthesize"),
     "label": StageEntry("inranker.labeling.factory", "inranker.labeling.config:LabelConfig", "label"),
@@ -43,19 +46,26 @@ STAGES = {
     "export": StageEntry("inranker.labeling.export", "inranker.labeling.export:ExportConfig", "export_labels"),
     "train": StageEntry("inranker.training.loop", "inranker.training.config:TrainConfig", "train"),
     "evaluate": StageEntry("inranker.evaluation.stage", "inranker.evaluation.config:EvaluateConfig", "evaluate"),
+    "average": StageEntry("inranker.evaluation.averages", "inranker.evaluation.averages:AverageConfig", "average"),
 }
+# Stages whose outputs lie below their directory, each with a manifest of its own.
+OUTPUTS_OF = {"import": ("pairs", "labels")}
 
 
 @dataclass(frozen=True)
-class StageCall:
-    """One stage of a recipe."""
+class DistillExecution:
+    """What `--plan` reckons with; running the stages looks at none of it."""
 
-    name: str
-    """Name of the stage's output directory under `output`."""
-    stage: str
-    """Which stage: vocabulary, create, synthesize, mine, label, combine, train or evaluate."""
-    config: dict[str, Any]
-    """The stage's own recipe, without `output`; $output, $collection and $tokenizer are replaced in its strings."""
+    gpu_memory_gb: float = 80.0
+    """Memory of a GPU, in 10⁹ bytes."""
+    gpu_tflops: float = 312.0
+    """Its peak in bfloat16, in 10¹² operations a second (the paper's A100: 312; H100: 989)."""
+    training_utilisation: float = 0.35
+    """Share of the peak that training reaches."""
+    scoring_utilisation: float = 0.5
+    """Share of the peak that labelling and re-ranking reach."""
+    price_per_hour: float | None = None
+    """Price of a GPU for an hour, in any currency."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,14 @@ class DistillConfig:
     """What $collection stands for: beir:PATH, ir_datasets:ID or python-docs."""
     tokenizer: str | None = None
     """What $tokenizer stands for: a directory with a Hugging Face tokenizer; recipes that use it need it."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Names of the recipe's own: $NAME in the stages' strings stands for its value."""
     until: str | None = None
     """Stop after the stage of this name."""
+    only: list[str] = field(default_factory=list)
+    """Run these stages alone, and those whose outputs they need; none: all."""
+    execution: DistillExecution = field(default_factory=DistillExecution)
+    """What `--plan` reckons with."""
 
 
 def distill(config: DistillConfig) -> dict[str, Any]:
@@ -94,11 +110,15 @@ def distill(config: DistillConfig) -> dict[str, Any]:
         result = run(stage_config)
         seconds = round(time.perf_counter() - started, 2)
         if result.get("skipped"):
-            verify_output(stage_config.output)
+            for part in OUTPUTS_OF.get(call.stage, ("",)):
+                verify_output(f"{stage_config.output}/{part}".rstrip("/"))
             summary["skipped"].append(call.name)
             seconds = earlier.get(call.name, seconds)
         summary["seconds"][call.name] = seconds
+        if "averages" in result:
+            summary.setdefault("averages", {})[call.name] = result["averages"]
         if "systems" in result:
+            summary.setdefault("evaluations", {})[call.name] = result["systems"]
             summary |= result["systems"]
             summary |= {key: result[key] for key in ("fidelity", "queries", "split") if result.get(key) is not None}
         if result.get("failed"):
@@ -115,7 +135,28 @@ def prepare(config: DistillConfig) -> list[tuple[StageCall, Any, Callable[[Any],
     Raises:
         UserError: a name, a stage or a field of a stage is wrong.
     """
-    return [(call, *_prepare(config, call)) for call in _until(config)]
+    return [(call, *_prepare(config, call)) for call in chosen_calls(config)]
+
+
+def chosen_calls(config: DistillConfig) -> list[StageCall]:
+    """The stages to run, written out: those of `only` and what they need, up to `until`.
+
+    Raises:
+        UserError: the recipe has no stage, or not the ones asked for, or uses a variable that nobody set.
+    """
+    if not config.stages:
+        raise UserError("stages: the recipe has none; list at least one")
+    calls = repeated(config.stages)
+    if config.only:
+        calls = needed(calls, config.only)
+    if config.until is not None:
+        names = [call.name.split("/")[0] for call in calls]
+        if config.until not in names:
+            raise UserError(f"--until {config.until}: no such stage; the recipe has {', '.join(base_names(calls))}")
+        calls = calls[: len(names) - names[::-1].index(config.until)]
+    known = {**config.variables, "output": config.output.rstrip("/")}
+    known |= {"collection": config.collection, "tokenizer": config.tokenizer}
+    return [written_out(call, known) for call in calls]
 
 
 def verify_output(output: str) -> None:
@@ -131,7 +172,10 @@ def verify_output(output: str) -> None:
 def summary_table(summary: dict[str, Any]) -> str:
     """The summary as a person reads it: effectiveness, fidelity and time."""
     systems = {name: values for name, values in summary.items() if isinstance(values, dict) and "nDCG@10" in values}
-    parts = [render_table(systems)] if systems else []
+    parts = [render_table(systems)] if systems and not summary.get("averages") else []
+    for name, groups in summary.get("averages", {}).items():
+        rows = {system: {group: groups[group][system] for group in groups} for system in next(iter(groups.values()))}
+        parts.append(f"{name}, mean over sets\n{render_table(rows)}")
     if fidelity := summary.get("fidelity"):
         parts.append("fidelity  " + "  ".join(f"{name} {value:.4f}" for name, value in sorted(fidelity.items())))
     parts.append("seconds   " + "  ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items()))
@@ -140,42 +184,12 @@ def summary_table(summary: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _until(config: DistillConfig) -> list[StageCall]:
-    names = [call.name for call in config.stages]
-    if not names:
-        raise UserError("stages: the recipe has none; list at least one")
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"stages: the name {sorted(repeated)[0]!r} is used twice; each needs an output of its own")
-    if config.until is None:
-        return config.stages
-    if config.until not in names:
-        raise UserError(f"--until {config.until}: no such stage; the recipe has {', '.join(names)}")
-    return config.stages[: names.index(config.until) + 1]
-
-
 def _prepare(config: DistillConfig, call: StageCall) -> tuple[Any, Callable[[Any], dict[str, Any]]]:
     if call.stage not in STAGES:
         raise UserError(f"stages.{call.name}.stage: unknown stage {call.stage!r}; known: {', '.join(STAGES)}")
     config_class, function = STAGES[call.stage].load()
-    values = _substitute(call.config, {"output": config.output, "collection": config.collection}, config, call)
     output = f"{config.output.rstrip('/')}/{call.name}"
-    return build_config(config_class, {**values, "output": output}, f"stages.{call.name}"), function
-
-
-def _substitute(value: Any, known: dict[str, str], config: DistillConfig, call: StageCall) -> Any:
-    if isinstance(value, dict):
-        return {key: _substitute(item, known, config, call) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_substitute(item, known, config, call) for item in value]
-    if not isinstance(value, str):
-        return value
-    if "$tokenizer" in value:
-        if config.tokenizer is None:
-            raise UserError(f"stages.{call.name} uses $tokenizer; give --tokenizer DIRECTORY")
-        value = value.replace("$tokenizer", config.tokenizer)
-    for name, replacement in known.items():
-        value = value.replace(f"${name}", replacement)
-    return value
+    return build_config(config_class, {**call.config, "output": output}, f"stages.{call.name}"), function
 
 
 def _earlier_seconds(store: Store) -> dict[str, float]:

@@ -14,9 +14,10 @@ from inranker.errors import UserError
 from inranker.evaluation import paper
 from inranker.evaluation.output import SUMMARY
 from inranker.evaluation.table import render_table
-from inranker.manifest import read_manifest
+from inranker.manifest import read_manifest, to_json
 from inranker.storage import Store
 
+AVERAGE = "average.json"
 Means = dict[str, dict[str, float]]
 
 
@@ -35,6 +36,8 @@ class AverageConfig:
     """The paper's sample set of collections that were trained on, 1 or 2 (appendix B), in place of `in_domain`."""
     against: str | None = None
     """`paper`: show the paper's means over the same sets, of systems that are named as there."""
+    output: str | None = None
+    """Directory or URL for average.json; null only returns the summary."""
 
 
 def average(config: AverageConfig) -> dict[str, Any]:
@@ -63,7 +66,10 @@ def average(config: AverageConfig) -> dict[str, Any]:
     if config.against:
         summary["against"] = _against(config, groups, averages, summaries)
         tables += [f"{group}\n{found['table']}" for group, found in summary["against"].items()]
-    return {**summary, "table": "\n\n".join(tables)}
+    summary["table"] = "\n\n".join(tables)
+    if config.output:
+        Store(config.output).write(AVERAGE, to_json(summary))
+    return summary
 
 
 def _read(url: str) -> dict[str, Any]:

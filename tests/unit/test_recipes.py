@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from inranker.config import build_config, make_parser, parse_config, read_yaml
+from inranker.config import build_config, make_parser, parse_config, read_recipe
 from inranker.distill import STAGES, DistillConfig, prepare
 from inranker.evaluation.config import EvaluateConfig
 
@@ -18,7 +18,7 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_recipe_parses(path: Path) -> None:
-    content = read_yaml(path)
+    content = read_recipe(path)
     if "stages" not in content:
         build_config(
             EvaluateConfig, {"identity": {"collection": "beir:somewhere", **content["identity"]}}, name_of(path)
@@ -27,7 +27,8 @@ def test_a_recipe_parses(path: Path) -> None:
     words = [str(path), "--tokenizer", "a/tokenizer"]
     config = parse_config(DistillConfig, words, make_parser(DistillConfig, "distill", ""))[0]
     prepared = prepare(config)
-    assert [call.stage for call, _, _ in prepared] == [call["stage"] for call in content["stages"]]
+    written = [call["stage"] for call in content["stages"] for _ in call.get("each", [None])]
+    assert [call.stage for call, _, _ in prepared] == written
     assert all(call.stage in STAGES for call, _, _ in prepared)
 
 
