@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from inranker.bars import bar_stream
 from inranker.jobs.kind import Costs, JobKind
 from inranker.manifest import to_json
 from inranker.patience import is_transient
@@ -63,6 +64,7 @@ class UnitProgress:
             unit=kind.item,
             unit_scale=True,
             desc=kind.stage,
+            file=bar_stream(),
             disable=not execution.progress,
             smoothing=0.1,
         )

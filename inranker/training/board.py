@@ -1,12 +1,15 @@
 """What the driver and the workers tell each other while a job runs: progress one way, a request to stop the other."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
+
+from inranker.bars import bar_stream
 
 POLL_SECONDS = 0.5
 
@@ -20,6 +23,13 @@ class Board:
 
     def tell(self, progress: dict[str, Any]) -> bool:
         """Note progress; returns whether the job is to stop."""
+        # The step itself is made by whoever tells it, so a loop that goes on from step s tells s + 1 first.
+        if progress["step"] <= (before := self.progress.get("step", 0)):
+            print(
+                f"a worker was lost: training goes on from step {progress['step'] - 1} after step {before}",
+                file=sys.stderr,
+                flush=True,
+            )
         self.progress = progress
         return self.stop
 
@@ -42,7 +52,7 @@ class Watcher:
 
     def __init__(self, exchange: Callable[[bool], dict[str, Any]], shown: bool) -> None:
         self.exchange = exchange
-        self.bar = tqdm(unit="pair", unit_scale=True, desc="train", disable=not shown, smoothing=0.1)
+        self.bar = tqdm(unit="pair", unit_scale=True, desc="train", file=bar_stream(), disable=not shown, smoothing=0.1)
         self.stop = threading.Event()
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="training-progress", daemon=True)

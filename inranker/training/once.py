@@ -1,15 +1,14 @@
 """Something made once per node and used by all of its processes, as the tokenised pairs are."""
 
 import os
-import shutil
 import tempfile
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from inranker.errors import UserError
+from inranker.fetch import make_whole
 
 
 def default_cache() -> Path:
@@ -36,7 +35,7 @@ def make_once(place: Path, make: Callable[[Path], None], maker: bool, world: int
     said: str | None = None
     if maker and not place.exists():
         try:
-            _make(place, make)
+            make_whole(place, make)
         except UserError as error:
             said = str(error)
     if world > 1:
@@ -46,17 +45,3 @@ def make_once(place: Path, make: Callable[[Path], None], maker: bool, world: int
     if said is not None:
         raise UserError(said)
     return place
-
-
-def _make(place: Path, make: Callable[[Path], None]) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    draft = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
-    draft.mkdir()
-    try:
-        make(draft)
-        os.rename(draft, place)
-    except OSError:
-        if not place.exists():  # else another maker was first, and its copy is as good
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
