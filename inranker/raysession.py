@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 LOGICAL_CPUS_AT_LEAST = 6  # a plan with actors and helper tasks hangs silently when logical CPUs run out
+SLIVER = 0.001  # of a custom resource; Ray counts in steps of 0.0001
 
 
 def session_options(cpus: int | None = None) -> dict[str, Any]:
@@ -36,3 +37,11 @@ def cpu_environment(threads: int) -> dict[str, str]:
     was seen to take 25 times as long.
     """
     return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def marked_nodes(resource: str | None) -> dict[str, float]:
+    """Custom resources to ask for so as to run on the nodes that a resource marks; none where any node will do.
+
+    A sliver of it: how many run on a node is decided by CPUs and GPUs.
+    """
+    return {} if resource is None else {resource: SLIVER}

@@ -21,7 +21,7 @@ from inranker.jobs.attempts import UnitAttempts
 from inranker.jobs.kind import Costs, Execution, JobKind
 from inranker.jobs.progress import UnitProgress, to_store
 from inranker.jobs.work import once_per_process
-from inranker.raysession import cpu_environment, session_options
+from inranker.raysession import cpu_environment, marked_nodes, session_options
 from inranker.storage import Store
 from inranker.units import Unit, unit_to_json
 
@@ -105,6 +105,7 @@ def _in_actors(prepared: Dataset, execution: Execution, step: ActorStep, begin: 
         compute=ActorPoolStrategy(min_size=execution.actors, max_size=execution.max_actors or execution.actors),
         num_cpus=execution.cpus_per_actor,
         num_gpus=execution.gpus_per_actor or None,
+        resources=marked_nodes(execution.node_resource),
         runtime_env={"env_vars": cpu_environment(threads)} if threads else None,
         **ONE_UNIT,
     )
@@ -144,6 +145,14 @@ def run_units(
             raise as_user_error(error) or error from error
 
 
+def gauge_names(kind: JobKind) -> dict[str, str]:
+    """Figure -> name of its gauge; Prometheus sees it with `ray_` before it."""
+    items = kind.items
+    figures = (items, f"{items}_done", "units_done", "quarantined", f"{items}_per_second", "tokens_per_second",
+               "share_of_peak", "eta_seconds", "cost")  # fmt: skip
+    return {figure: f"inranker_{kind.stage}_{figure}" for figure in figures}
+
+
 class RayGauges:
     """Tells a job's figures to Ray, whose nodes serve them to Prometheus as `ray_inranker_label_pairs_per_second`, ….
 
@@ -153,12 +162,9 @@ class RayGauges:
     """
 
     def __init__(self, kind: JobKind, output: str) -> None:
-        items = kind.items
-        names = (items, f"{items}_done", "units_done", "quarantined", f"{items}_per_second", "tokens_per_second",
-                 "share_of_peak", "eta_seconds", "cost")  # fmt: skip
         self.gauges = {
-            name: Gauge(f"inranker_{kind.stage}_{name}", f"{name.replace('_', ' ')} of a {kind.stage} job", ("output",))
-            for name in names
+            figure: Gauge(name, f"{figure.replace('_', ' ')} of a {kind.stage} job", ("output",))
+            for figure, name in gauge_names(kind).items()
         }
         self.tags = {"output": output}
 

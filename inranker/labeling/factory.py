@@ -22,7 +22,7 @@ from inranker.labeling.reuse import build_index, reuse_sources
 from inranker.labeling.scorer import LabelCommitter, PairScorer, PairTokenizer
 from inranker.manifest import claim_output, read_manifest
 from inranker.probe import require_exclusive_create
-from inranker.raysession import session_options
+from inranker.raysession import marked_nodes, session_options
 from inranker.report.job import report_or_warn
 from inranker.report.label import report
 from inranker.rerankers.flops import teacher_flops
@@ -118,6 +118,7 @@ def run_audit(config: LabelConfig, job_fingerprint: str, units: list[Unit]) -> d
     task = ray.remote(audit_units).options(
         num_cpus=execution.cpus_per_actor,
         num_gpus=execution.gpus_per_actor or None,
+        resources=marked_nodes(execution.node_resource),
         max_retries=execution.max_attempts - 1,
     )
     try:

@@ -76,6 +76,9 @@ class SynthesizeExecution:
     """GPUs an actor asks for; 0 generates on the CPU."""
     cpus_per_actor: float = 1.0
     """Logical CPUs an actor asks for."""
+    node_resource: str | None = None
+    """Custom Ray resource of the nodes to run on, such as the `label` of `ray start --resources '{"label": 1}'`;
+    null: any node."""
     threads: int | None = None
     """Threads of a CPU actor; null: the machine's cores divided by the actors."""
     unit_rows: int | None = None

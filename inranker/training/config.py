@@ -119,6 +119,9 @@ class TrainExecution:
     """Train on GPUs; null: where the cluster has as many as there are workers."""
     threads: int | None = None
     """CPU threads of a worker; null: the machine's cores divided by the workers."""
+    node_resource: str | None = None
+    """Custom Ray resource of the nodes to run on, such as the `train` of `ray start --resources '{"train": 1}'`;
+    null: any node."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """What DeepSpeed's ZeRO shares out over the workers: 1 optimiser state, 2 gradients too, 3 weights too."""
     offload: Literal["none", "cpu", "nvme"] = "none"

@@ -30,7 +30,7 @@ def zero_config(identity: TrainIdentity, execution: TrainExecution, on_gpu: bool
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": on_gpu and stage > 0, "contiguous_gradients": True}
     if stage == 3:
         zero["stage3_param_persistence_threshold"] = PARTITION_EVERYTHING
-    zero |= _offload(execution, stage)
+    zero |= _offload(execution, stage, on_gpu)
     return {
         "train_micro_batch_size_per_gpu": 1,  # unused: batches are cut by `order.pieces`, and losses are weighted
         "gradient_accumulation_steps": execution.gradient_accumulation,
@@ -44,7 +44,7 @@ def zero_config(identity: TrainIdentity, execution: TrainExecution, on_gpu: bool
     }
 
 
-def _offload(execution: TrainExecution, stage: int) -> dict[str, Any]:
+def _offload(execution: TrainExecution, stage: int, on_gpu: bool) -> dict[str, Any]:
     if execution.offload == "none":
         return {}
     if stage == 0 or (execution.offload == "nvme" and stage < 3):
@@ -56,7 +56,7 @@ def _offload(execution: TrainExecution, stage: int) -> dict[str, Any]:
             raise UserError("offload 'nvme' needs nvme_path: a directory on a local disk")
         device["nvme_path"] = execution.nvme_path
     else:
-        device["pin_memory"] = torch.cuda.is_available()
+        device["pin_memory"] = on_gpu
     return {"offload_optimizer": device} | ({"offload_param": device} if stage == 3 else {})
 
 

@@ -22,7 +22,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
-from inranker.raysession import cpu_environment, session_options
+from inranker.raysession import cpu_environment, marked_nodes, session_options
 from inranker.report.card import write_card
 from inranker.report.job import report_or_warn, warned
 from inranker.report.train import report
@@ -32,6 +32,7 @@ from inranker.training.check import check
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import Source, find_source
 from inranker.training.dev import dev_identity
+from inranker.training.gauges import TrainGauges
 from inranker.training.job import Job, Place
 from inranker.training.student import STUDENT, start_identity
 from inranker.training.worker import run
@@ -139,7 +140,8 @@ def run_workers(job: Job, store: Store) -> dict[str, Any]:
             worker_runtime_env={"env_vars": cpu_environment(job.threads)},
         ),
     )
-    with Watcher(lambda stop: ray.get(board.exchange.remote(stop)), execution.progress):
+    gauges = TrainGauges(job.output)
+    with Watcher(lambda stop: gauges.tell(ray.get(board.exchange.remote(stop))), execution.progress):
         try:
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
@@ -154,7 +156,7 @@ def run_workers(job: Job, store: Store) -> dict[str, Any]:
 
 def resources(job: Job) -> dict[str, float]:
     """What Ray reserves for a worker."""
-    return {"CPU": 1, "GPU": 1} if job.on_gpu else {"CPU": 1}
+    return {"CPU": 1, **({"GPU": 1} if job.on_gpu else {}), **marked_nodes(job.execution.node_resource)}
 
 
 def storage(store: Store) -> tuple[str, pyarrow.fs.FileSystem | None]:
