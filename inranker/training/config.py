@@ -40,7 +40,7 @@ class TrainIdentity:
     text_from: str | None = None
     """Directory or URL of another pairs set with the same ids: train on its text (a translation) with `labels`."""
     loss: str = "mse"
-    """mse (Eq. 2) | mse_mean | true_only | kl | ce (Eq. 3) | margin_mse | ranknet | listwise_kl | adr_mse."""
+    """mse (Eq. 2) | mse_mean | true_only | kl | ce (Eq. 3) | lce | margin_mse | ranknet | listwise_kl | adr_mse."""
     full_vocabulary: bool = False
     """For `ce`: softmax over the whole vocabulary, as monoT5 was trained, not over the two tokens."""
     steps: int | None = None
@@ -70,7 +70,7 @@ class TrainIdentity:
     dropout: float | None = None
     """Dropout rate; null: the model's own."""
     encoder_layers: str | None = None
-    """Layers of the start's encoder to keep: `first 3`, `last 3` or `every 2`; null: all."""
+    """Layers of the start's encoder (a T5's or a BERT's) to keep: `first 3`, `last 3` or `every 2`; null: all."""
     decoder_layers: str | None = None
     """Layers of its decoder to keep; null: all."""
     family: str | None = None

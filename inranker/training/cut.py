@@ -1,4 +1,4 @@
-"""A smaller start out of a bigger T5: some of its layers, where no small pre-trained model exists."""
+"""A smaller start out of a bigger model: some of its layers, where no small pre-trained model exists."""
 
 import re
 from typing import Any
@@ -42,6 +42,25 @@ def cut(t5: Any, encoder: str | None, decoder: str | None) -> None:
     if decoder is not None:
         _cut_stack(t5.decoder, layers_to_keep(decoder, len(t5.decoder.block)))
         t5.config.num_decoder_layers = len(t5.decoder.block)
+
+
+def cut_encoder(classifier: Any, rule: str) -> None:
+    """Keep some layers of a Hugging Face sequence classifier that is built as BERT is, in place.
+
+    Embeddings, pooler and head stay, as in DistilBERT's start (Sanh et al. 2019, https://arxiv.org/abs/1910.01108).
+
+    Raises:
+        UserError: it is built otherwise, or the rule is none.
+    """
+    stack = getattr(classifier.base_model, "encoder", None)
+    layers = getattr(stack, "layer", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise UserError(
+            f"encoder_layers: layers of a {type(classifier).__name__} cannot be left out; those of BERT, RoBERTa, "
+            "ELECTRA or T5 can"
+        )
+    stack.layer = nn.ModuleList([layers[number] for number in layers_to_keep(rule, len(layers))])
+    classifier.config.num_hidden_layers = len(stack.layer)
 
 
 def _cut_stack(stack: Any, kept: list[int]) -> None:

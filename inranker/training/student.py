@@ -12,11 +12,12 @@ from inranker.errors import UserError
 from inranker.losses import LOSSES
 from inranker.rerankers import load_reranker, scorer_identity
 from inranker.rerankers.encode import PairEncoder
+from inranker.rerankers.encoder import CrossEncoder
 from inranker.rerankers.reranker import Reranker
 from inranker.rerankers.t5 import OneStepT5
 from inranker.storage import Store
 from inranker.training.config import TrainIdentity
-from inranker.training.cut import cut
+from inranker.training.cut import cut, cut_encoder
 
 STUDENT = "student"
 
@@ -44,13 +45,23 @@ def open_start(identity: TrainIdentity) -> Reranker:
         UserError: it cannot be loaded or cut.
     """
     start = load_reranker(identity.start, **overrides(identity))
-    if identity.encoder_layers is not None or identity.decoder_layers is not None:
-        if not isinstance(start.module, OneStepT5):
-            raise UserError("encoder_layers and decoder_layers are for T5 starts; leave them out")
-        cut(start.module.t5, identity.encoder_layers, identity.decoder_layers)
+    _cut(start.module, identity.encoder_layers, identity.decoder_layers)
     # Other weights give other scores, which the start's calibration says nothing about.
     contract = replace(start.contract, score=LOSSES[identity.loss].score, calibration=None)
     return Reranker(start.module, PairEncoder(start.encoder.tokenizer, contract))
+
+
+def _cut(module: nn.Module, encoder: str | None, decoder: str | None) -> None:
+    """Keep the layers that two rules ask for; None keeps all."""
+    if isinstance(module, OneStepT5):
+        cut(module.t5, encoder, decoder)
+        return
+    if decoder is not None:
+        raise UserError("decoder_layers is for T5 starts; leave it out")
+    if encoder is not None:
+        if not isinstance(module, CrossEncoder):
+            raise UserError("encoder_layers is for T5 and encoder starts; leave it out")
+        cut_encoder(module.model, encoder)
 
 
 def load_student(identity: TrainIdentity, checkpointing: bool, device: torch.device) -> Reranker:

@@ -66,6 +66,15 @@ def test_listwise_losses_equal_hand_computed_numbers():
     assert rank.item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_lce_equals_hand_computed_number():
+    # query 1: two relevant passages of margin 0, each against the one irrelevant of 0: ln 2; query 2: ln 4/3, its
+    # irrelevant ones of −ln 3 · 2 and −ln 3 · 2 + ln 2 weigh 1/9 and 2/9; query 3 has none relevant
+    groups, labels = torch.tensor([1, 1, 1, 2, 2, 2, 3]), torch.tensor([1, 0, 1, 1, 0, 0, 0])
+    student = from_margins(0, 0, 0, 0, -2 * LN3, -2 * LN3 + math.log(2), 5)
+    loss = LOSSES["lce"](student, Targets(labels_B=labels, groups_B=groups))
+    assert loss.item() == pytest.approx((math.log(2) + math.log(4 / 3) + 0) / 3, abs=1e-6)
+
+
 def test_delta_and_s_terms_add_up_to_eq_2():
     targets = Targets(teacher_logits_B2=TEACHER)
     terms = mse_terms(STUDENT, targets)

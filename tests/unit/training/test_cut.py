@@ -1,10 +1,14 @@
 """Starts cut out of bigger models."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from inranker.errors import UserError
 from inranker.rerankers import load_reranker
+from inranker.rerankers.contract import FAMILIES, save_contract
 from inranker.rerankers.create import T5Shape
 from inranker.training.config import TrainIdentity
 from inranker.training.cut import layers_to_keep
@@ -57,3 +61,36 @@ def test_a_cut_start_has_the_kept_layers_saves_and_scores_as_hugging_face_does(r
         theirs = full[list(saved.module.answer_ids)]
         mine = torch.from_numpy(saved.logits(encoded.take([row])))[0]
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture
+def cross_encoder(tmp_path):
+    """A start of four layers built as BERT is, over the vocabulary that T5 tests use."""
+    tokenizer = AutoTokenizer.from_pretrained(make_tokenizer(tmp_path / "tokenizer"))
+    torch.manual_seed(2)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
+    BertForSequenceClassification(
+        BertConfig(**shape, vocab_size=len(tokenizer), num_labels=1, max_position_embeddings=128)
+    ).save_pretrained(tmp_path / "start")
+    tokenizer.save_pretrained(tmp_path / "start")
+    save_contract(tmp_path / "start", replace(FAMILIES["cross-encoder"], max_length=64))
+    return tmp_path / "start"
+
+
+def test_a_cut_cross_encoder_has_the_kept_layers_and_its_own_head(cross_encoder, tmp_path):
+    identity = TrainIdentity(start=str(cross_encoder), encoder_layers="every 3", loss="lce")
+    start, whole = open_start(identity), load_reranker(cross_encoder).module.model
+    layers = start.module.model.bert.encoder.layer
+    assert len(layers) == 2 and start.module.model.config.num_hidden_layers == 2
+    for number, layer in zip((0, 3), layers, strict=True):
+        assert torch.equal(layer.output.dense.weight, whole.bert.encoder.layer[number].output.dense.weight)
+    assert torch.equal(start.module.model.classifier.weight, whole.classifier.weight)
+    weights = {name: tensor.detach() + 0.01 for name, tensor in start.module.named_parameters()}
+    saved = save_student(identity, weights, str(tmp_path / "out"))
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in saved.module.named_parameters())
+
+
+@pytest.mark.parametrize("rules", [{"decoder_layers": "first 1"}, {"encoder_layers": "first 9"}])
+def test_what_a_cross_encoder_cannot_lose_is_said(rules, cross_encoder):
+    with pytest.raises(UserError, match=r"decoder_layers is for T5|more layers than the 4"):
+        open_start(TrainIdentity(start=str(cross_encoder), **rules))
