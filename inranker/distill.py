@@ -154,7 +154,7 @@ def chosen_calls(config: DistillConfig) -> list[StageCall]:
         if config.until not in names:
             raise UserError(f"--until {config.until}: no such stage; the recipe has {', '.join(base_names(calls))}")
         calls = calls[: len(names) - names[::-1].index(config.until)]
-    known = {**config.variables, "output": config.output.rstrip("/")}
+    known: dict[str, str | None] = {**config.variables, "output": config.output.rstrip("/")}
     known |= {"collection": config.collection, "tokenizer": config.tokenizer}
     return [written_out(call, known) for call in calls]
 

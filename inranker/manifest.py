@@ -7,6 +7,7 @@
 import dataclasses
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,13 @@ class Manifest:
     def content_hash(self) -> str:
         """What the next stage records of this one: its job fingerprint and every shard, but not the versions."""
         return fingerprint({"fingerprint": self.fingerprint, "shards": self.shards})
+
+
+def links(inputs: Mapping[str, Any], role: str) -> list[dict[str, Any]]:
+    """The links of a role in a manifest's inputs: `labels` where there is one, `labels_1`, `labels_2`, … of several."""
+    one = inputs.get(role)
+    several = [link for name, link in inputs.items() if name.startswith(f"{role}_") and name[len(role) + 1 :].isdigit()]
+    return [one] if one is not None else several
 
 
 def to_json(value: Any) -> bytes:

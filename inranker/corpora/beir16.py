@@ -110,6 +110,13 @@ def sample_set(number: int) -> list[str]:
     return [row.name for row in SETS.values() if number in row.samples]
 
 
+def is_test_split(collection: str, split: str) -> bool:
+    """Whether a collection is evaluated on these queries: its split `test`, or what ir_datasets calls that of a set."""
+    return split == "test" or any(
+        row.ir_datasets is not None and collection == row.ir_datasets and split == row.split for row in SETS.values()
+    )
+
+
 def open_beir16(argument: str, language: str | None = None) -> Collection:
     """One of the sets, `NAME` from ir_datasets or `NAME:ROOT` from a directory.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from inranker.corpora.base import Collection
 from inranker.errors import UserError
 from inranker.evaluation.systems import System
-from inranker.manifest import MANIFEST, read_manifest
+from inranker.manifest import MANIFEST, links, read_manifest
 from inranker.types import Query
 
 SHOWN = "shown_queries"
@@ -90,13 +90,12 @@ def _synthesis_links(path: str, seen: set[str]) -> Iterator[dict[str, Any]]:
     if inputs is None or (place := str(Path(path).expanduser().resolve())) in seen:
         return
     seen.add(place)
-    for name in ("pairs", "text_from"):
-        link = inputs.get(name) or {}
+    for link in (*links(inputs, "pairs"), *links(inputs, "text_from")):
         collection = (link.get("inputs") or _inputs(link.get("path", "")) or {}).get("collection") or {}
         if "synthesis" in collection:
             yield collection["synthesis"]
-    teacher = (inputs.get("labels") or {}).get("teacher") or {}
-    for link in (inputs.get("start") or {}, teacher):
+    teachers = [link.get("teacher") or {} for link in links(inputs, "labels")]
+    for link in (inputs.get("start") or {}, *teachers):
         if link.get("path"):
             yield from _synthesis_links(link["path"], seen)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from inranker.manifest import links
 from inranker.report.page import number
 from inranker.storage import Store
 
@@ -17,6 +18,11 @@ RECIPE = (
     "batch_size learning_rate warmup_steps schedule weight_decay clip dropout precision negatives_per_positive seed"
 ).split()
 PAPER = "https://arxiv.org/abs/2401.06910"
+
+UPPER_BOUND = (
+    "Some of these queries are those that students are evaluated on (`trains_on_test: true`): figures on them are an "
+    "upper bound, not a measurement of unseen queries.\n"
+)
 
 T5 = """import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -97,7 +103,7 @@ def card(
         tags=["inranker", "reranking", "information-retrieval", "knowledge-distillation", contract["architecture"]],
     )
     named = " and ".join(f"`{_named(teacher)}`" for teacher in teachers) or "a teacher"
-    taught = f"by regressing the logits of {named}" if "labels" in inputs else "on hard labels"
+    taught = f"by regressing the logits of {named}" if links(inputs, "labels") else "on hard labels"
     parts = [
         f"---\n{front.to_yaml()}\n---\n",
         f"# {name}\n",
@@ -115,6 +121,7 @@ def card(
         _table(_training(start, teachers, identity, figures)),
         "## Data\n",
         _table(_data(data, inputs)),
+        *([UPPER_BOUND] if identity.get("trains_on_test") else []),
         "## Measures\n",
         _measures(identity, figures),
         "## Limits\n",
@@ -152,9 +159,11 @@ def _training(
 
 
 def _teachers(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Of one teacher's labels that one, of combined labels all of them."""
-    teacher = inputs.get("labels", {}).get("teacher") or {}
-    found: list[Mapping[str, Any]] = teacher.get("combined", [teacher] if teacher else [])
+    """Of one teacher's labels that one, of combined labels and of several sets all of them, each once."""
+    found: list[Mapping[str, Any]] = []
+    for link in links(inputs, "labels"):
+        teacher = link.get("teacher") or {}
+        found += [each for each in teacher.get("combined", [teacher] if teacher else []) if each not in found]
     return found
 
 
@@ -170,16 +179,17 @@ def _data(data: list[Mapping[str, Any]], inputs: Mapping[str, Any]) -> list[tupl
         rows += [("collection", link.get("name")), ("split", link.get("split")), ("licence", link.get("licence"))]
         rows += [("language", link.get("language")), ("collection's content", link.get("content_hash"))]
     for name in ("pairs", "labels", "text_from"):
-        if name in inputs:
-            rows.append((f"{name.replace('_', ' ')} (content)", inputs[name].get("content_hash")))
+        rows += [(f"{name.replace('_', ' ')} (content)", link.get("content_hash")) for link in links(inputs, name)]
     return [(name, value) for name, value in rows if value]
 
 
 def _collections(inputs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    pairs = inputs.get("pairs", {})
-    language = inputs.get("text_from", pairs).get("language")
-    found = [link for link in pairs.get("inputs", {}).values() if isinstance(link, dict)]
-    return [{"language": language, **link} for link in found] or [{"language": language}]
+    found: list[Mapping[str, Any]] = []
+    for pairs in links(inputs, "pairs") or [{}]:
+        language = inputs.get("text_from", pairs).get("language")
+        here = [link for link in pairs.get("inputs", {}).values() if isinstance(link, dict)]
+        found += [{"language": language, **link} for link in here] or [{"language": language}]
+    return found
 
 
 def _measures(identity: Mapping[str, Any], figures: Mapping[str, Any]) -> str:

@@ -33,10 +33,12 @@ class TrainIdentity:
 
     start: str
     """Checkpoint to start from: a directory or hub id, such as google-t5/t5-small or an earlier phase's student."""
-    labels: str | None = None
-    """Directory or URL of the teacher's labels (the output of `label.py`); the soft losses need it."""
-    pairs: str | None = None
-    """Directory or URL of pairs (the output of `mine.py`) for hard labels: `kind` says which pairs are relevant."""
+    labels: str | list[str] | None = None
+    """Directory or URL of the teacher's labels (the output of `label.py`), or several, one after the other; the soft
+    losses need them."""
+    pairs: str | list[str] | None = None
+    """Directory or URL of pairs (the output of `mine.py`), or several, for hard labels: `kind` says which pairs are
+    relevant."""
     text_from: str | None = None
     """Directory or URL of another pairs set with the same ids: train on its text (a translation) with `labels`."""
     loss: str = "mse"
@@ -91,6 +93,9 @@ class TrainIdentity:
     """Arithmetic of the student; bfloat16 keeps float32 master weights."""
     dev: Dev = field(default_factory=Dev)
     """Measurements while training; they choose the student that is saved."""
+    trains_on_test: bool = False
+    """Say so where the pairs are of a test split, for an upper bound: without it such pairs are refused, with it the
+    student's manifest and every table of an evaluation say so."""
     seed: int = 42
     """Seed of order, dropout, drawn negatives and from-scratch weights."""
 

@@ -4,7 +4,7 @@ Dimensions: N pairs of the data set, B of a batch, L tokens, 2 classes (false, t
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,17 @@ class TrainingData:
         return Batch(input_ids_BL, mask_BL, Targets(teacher, labels, groups))
 
 
-def write(place: Path, tables: Iterator[pa.Table], encoder: PairEncoder) -> None:
+def write(
+    place: Path, tables: Iterator[pa.Table], encoder: PairEncoder, said: Callable[[], dict[str, Any]] = dict
+) -> None:
     """Tokenise pairs into a directory.
 
     Args:
         place: an empty directory.
         tables: pairs with columns query_id, query, passage, kind and, where there is a teacher, false_logit and
-            true_logit.
+            true_logit; `set` tells apart the ids of several sets.
         encoder: the student's.
+        said: what to keep beside the data, asked for when all tables have been read.
 
     Raises:
         UserError: there is no pair, or a column is missing.
@@ -106,7 +109,7 @@ def write(place: Path, tables: Iterator[pa.Table], encoder: PairEncoder) -> None
     teacher: list[np.ndarray] = []
     positive: list[np.ndarray] = []
     groups: list[np.ndarray] = []
-    number_of_query: dict[str, int] = {}
+    number_of_query: dict[tuple[int, str], int] = {}  # ids are a set's own: two sets may both have a query 1
     truncated = 0
     with open(place / TOKENS, "wb") as file:
         for table in _slices(tables):
@@ -115,7 +118,8 @@ def write(place: Path, tables: Iterator[pa.Table], encoder: PairEncoder) -> None
             lengths.append(encoded.lengths)
             truncated += int(encoded.truncated.sum())
             positive.append(np.array([kind == "positive" for kind in table["kind"].to_pylist()], dtype=bool))
-            numbers = [number_of_query.setdefault(q, len(number_of_query)) for q in table["query_id"].to_pylist()]
+            queries = zip(_sets(table), table["query_id"].to_pylist(), strict=True)
+            numbers = [number_of_query.setdefault(query, len(number_of_query)) for query in queries]
             groups.append(np.array(numbers, dtype=np.int32))
             if "true_logit" in table.column_names:
                 teacher.append(np.stack([table[f"{side}_logit"].to_numpy() for side in ("false", "true")], axis=1))
@@ -126,8 +130,12 @@ def write(place: Path, tables: Iterator[pa.Table], encoder: PairEncoder) -> None
     np.save(place / GROUPS, np.concatenate(groups))
     if teacher:
         np.save(place / TEACHER, np.concatenate(teacher).astype(np.float32))
-    about = {"pad_id": int(encoder.pad_id), "queries": len(number_of_query), "truncated": truncated}
+    about = {"pad_id": int(encoder.pad_id), "queries": len(number_of_query), "truncated": truncated, **said()}
     (place / ABOUT).write_text(json.dumps(about))
+
+
+def _sets(table: pa.Table) -> list[int]:
+    return table["set"].to_pylist() if "set" in table.column_names else [0] * table.num_rows
 
 
 def _slices(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

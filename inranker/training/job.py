@@ -100,7 +100,9 @@ def prepare_data(source: Source, encoder: PairEncoder, cache: Path, place: Place
     named = fingerprint({"content": source.content, **encoder_key(encoder)})
 
     def make(folder: Path) -> None:
-        write(folder, iter_rows(source), encoder)
+        matched: dict[str, Any] = {}
+        rows = iter_rows(source, lambda alignment: matched.update(alignment=alignment.report()))
+        write(folder, rows, encoder, lambda: matched)
 
     return TrainingData(make_once(cache / f"pairs-{named[:24]}", make, place.local_rank == 0, place.world))
 

@@ -94,6 +94,8 @@ def job_identity(identity: TrainIdentity, source: Source) -> dict[str, Any]:
     chosen = plain(identity)
     for name in ("labels", "pairs", "text_from"):
         chosen[name] = None
+    if not identity.trains_on_test:
+        del chosen["trains_on_test"]  # said where it is true alone
     return {**chosen, **source.content, "start": start_identity(identity), "dev": dev_identity(identity.dev)}
 
 

@@ -15,7 +15,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from inranker.fingerprint import plain
 from inranker.losses import Targets, margin, mse_terms
+from inranker.manifest import to_json
 from inranker.rerankers.running import keep_freed_memory
+from inranker.storage import Store
 from inranker.training.agreement import score_sample, write_agreement
 from inranker.training.checkpoint import load_state, save_state, whole_weights
 from inranker.training.deepspeed import learning_rate, make_engine
@@ -36,6 +38,7 @@ from inranker.training.once import default_cache
 from inranker.training.order import Order, pieces
 from inranker.training.student import load_student, save_student
 
+ALIGNMENT = "alignment.json"  # which ids `text_from` has besides those that are labelled
 VERIFIED_PAIRS = 4
 VERIFIED_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}  # logits of the engine against those of the saved student
 
@@ -75,6 +78,8 @@ class Trainer:
         cache = Path(execution.cache) if execution.cache else default_cache()
         student = load_student(identity, execution.activation_checkpointing, device)
         self.data = prepare_data(job.source, student.encoder, cache, place)
+        if place.rank == 0 and (alignment := self.data.about.get("alignment")):
+            Store(job.output).write(ALIGNMENT, to_json(alignment))
         self.dev = prepare_dev(job, student.encoder, cache, place)
         self.order = Order(order_rules(identity), self.data.lengths, self.data.positive, self.data.groups)
         self.steps = total_steps(identity, self.order)

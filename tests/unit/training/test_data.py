@@ -145,8 +145,8 @@ def test_content_and_not_paths_identify_the_rows(pairs, labels, tmp_path):
     before = find_source(identity(pairs=pairs))
     shutil.copytree(pairs, tmp_path / "moved")
     after = find_source(identity(pairs=tmp_path / "moved"))
-    assert before.content == after.content and before.pairs != after.pairs
-    assert dataclasses.replace(after, pairs=before.pairs, inputs=before.inputs) == before
+    assert before.content == after.content and before.sets != after.sets
+    assert dataclasses.replace(after, sets=before.sets, inputs=before.inputs) == before
 
 
 def test_no_pairs_is_an_error(student, tmp_path):
