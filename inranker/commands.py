@@ -107,6 +107,7 @@ COMMANDS: dict[str, Command] = {
         "inranker.evaluation.config:EvaluateConfig",
         "inranker.evaluation.stage:evaluate",
         "re-rank a first stage with rerankers and measure them",
+        {"report": "inranker.report.evaluate:report"},
     ),
     "average": Command(
         "inranker.evaluation.averages:AverageConfig",

@@ -8,6 +8,9 @@ python pipelines/evaluate.py --collection python-docs --systems bm25 teacher=out
 from inranker.cli import main
 from inranker.evaluation.config import EvaluateConfig
 from inranker.evaluation.stage import evaluate
+from inranker.report.evaluate import report
+
+MODES = {"report": (report, "write the report.html of a finished evaluation; measure nothing")}
 
 if __name__ == "__main__":
-    main(EvaluateConfig, evaluate, __doc__)
+    main(EvaluateConfig, evaluate, __doc__, MODES)

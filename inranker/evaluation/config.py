@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from inranker.evaluation.interpolation import Interpolation
 from inranker.evaluation.measures import DEFAULT_MEASURES
 from inranker.retrieval.options import Bm25Options
 
@@ -53,12 +54,22 @@ class EvaluateIdentity:
     before: str = "student_before"
     """Name of the system that is the student before training, for `mse_before`; ignored where there is no such one."""
     baseline: str | None = None
-    """Name of the system (such as bm25) that every other one is compared with, query by query: difference, 95 %
-    interval, significance, wins and losses, the worst queries. Null: no comparison."""
+    """Name of the system that every other one is compared with, query by query: difference, 95 % interval,
+    significance, wins and losses, the worst queries. Null: bm25, where it is among the systems."""
     compare_by: str = "nDCG@10"
     """The measure of that comparison; one of `measures`."""
     depths: list[int] = field(default_factory=list)
     """Smaller depths at which to report the re-ranked runs too (the depth curve); costs no further scoring."""
+    interpolation: Interpolation = field(default_factory=Interpolation)
+    """Mix each reranker with the first stage; costs no further scoring of the queries that are measured."""
+    condensed: bool = False
+    """Measure on condensed lists too: without the passages that nobody judged, for sets with many holes (Quati)."""
+    verdicts: list[str] = field(default_factory=list)
+    """JSON lines with a language model's grades of unjudged passages; they are added to the judgments, and the tables
+    say so. docs/evaluation.md has the form."""
+    unjudged: int | None = None
+    """Write the unjudged passages among each system's best so many to unjudged.jsonl, with texts and instructions for
+    a grader; null writes none. No more than `depth`."""
     shown_queries: Literal["refuse", "leave_out", "accept"] = "refuse"
     """What to do where queries were shown as examples to the generator that a system's training queries come from:
     refuse the evaluation, leave them out, or accept them; the summary lists them."""

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from inranker.evaluation.agreement import agreement, gains, mean_agreement, rows_by_query
+
 # N: pairs. 2: the classes, in the order false, true.
 
 
@@ -33,7 +35,7 @@ def kendall_tau(query_ids: Sequence[str], student_N: np.ndarray, teacher_N: np.n
     the student has none counts as 0, no agreement. NaN when no query is left.
     """
     taus = []
-    for rows in _rows_by_query(query_ids):
+    for rows in rows_by_query(query_ids).values():
         if np.ptp(teacher_N[rows]) == 0:
             continue
         tied = np.ptp(student_N[rows]) == 0
@@ -47,7 +49,7 @@ def rank_flips(query_ids: Sequence[str], student_N: np.ndarray, teacher_N: np.nd
     A student's tie is no flip. NaN when the teacher orders no pair.
     """
     flipped = ordered = 0
-    for rows in _rows_by_query(query_ids):
+    for rows in rows_by_query(query_ids).values():
         teacher_LL = np.sign(teacher_N[rows][:, None] - teacher_N[rows][None, :])
         student_LL = np.sign(student_N[rows][:, None] - student_N[rows][None, :])
         ordered += int((teacher_LL > 0).sum())
@@ -74,22 +76,18 @@ def fidelity(
         before_N2: raw logits of the student before it was trained, for `mse_before`.
 
     Returns:
-        `mse`, `mse_constant`, `kendall_tau`, `rank_flips`, and `mse_before` when asked for. A figure that is not
-        defined on these pairs is left out.
+        `mse`, `mse_constant`, `kendall_tau`, `rank_flips`, `top_1` and `ndcg_10` (see `agreement`), and `mse_before`
+        when asked for. A figure that is not defined on these pairs is left out.
     """
+    agreed = mean_agreement(agreement(query_ids, gains(teacher_N2), teacher_N, student_N))
     figures = {
         "mse": mse(student_N2, teacher_N2),
         "mse_constant": mse_constant(teacher_N2),
         "kendall_tau": kendall_tau(query_ids, student_N, teacher_N),
         "rank_flips": rank_flips(query_ids, student_N, teacher_N),
+        "top_1": agreed["top-1"],
+        "ndcg_10": agreed["nDCG@10"],
     }
     if before_N2 is not None:
         figures["mse_before"] = mse(before_N2, teacher_N2)
     return {name: value for name, value in figures.items() if not np.isnan(value)}
-
-
-def _rows_by_query(query_ids: Sequence[str]) -> list[np.ndarray]:
-    rows: dict[str, list[int]] = {}
-    for row, query_id in enumerate(query_ids):
-        rows.setdefault(query_id, []).append(row)
-    return [np.array(own) for own in rows.values()]

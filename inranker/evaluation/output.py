@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def write_output(
     runs: Mapping[str, Run],
     values: Mapping[str, PerQuery],
     identity: dict[str, Any],
+    files: Mapping[str, Sequence[Any]] | None = None,
 ) -> None:
     """Write everything, the manifest last.
 
@@ -44,6 +45,7 @@ def write_output(
         runs: system -> its run; written to `runs/SYSTEM.trec`.
         values: system -> measure -> query_id -> value; written to `per_query.jsonl`, a line a system and query.
         identity: what the job was fingerprinted by.
+        files: name -> records of further files of JSON lines.
     """
     names = file_names(list(runs))
     shards = [
@@ -51,6 +53,9 @@ def write_output(
     ]
     lines = [json.dumps(record, ensure_ascii=False) for record in per_query_records(values)]
     shards.append(_put(store, PER_QUERY, "".join(f"{line}\n" for line in lines).encode(), len(lines)))
+    for name, held in (files or {}).items():
+        text = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in held)
+        shards.append(_put(store, name, text.encode(), len(held)))
     shards.append(_put(store, SUMMARY, to_json(summary), 1))
     write_manifest(
         store,

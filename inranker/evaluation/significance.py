@@ -28,8 +28,10 @@ def randomisation_test(a: np.ndarray, b: np.ndarray, seed: int, resamples: int =
     """Two-sided p-value of Fisher's paired randomisation test on the mean difference.
 
     Under the null hypothesis the two systems' values of a query may be exchanged. All exchanges are tried where they
-    are no more than `resamples`; else so many are drawn with the seed.
+    are no more than `resamples`; else so many are drawn with the seed. 1.0 for a single query, which says nothing.
     """
+    if len(a) < 2:
+        return 1.0
     result = stats.permutation_test(
         (a, b),
         lambda x, y, axis: np.mean(x - y, axis=axis),

@@ -7,19 +7,29 @@ from typing import Any
 from inranker.corpora import Collection, open_collection
 from inranker.errors import UserError
 from inranker.evaluation.config import EvaluateConfig, EvaluateIdentity
+from inranker.evaluation.interpolation import SUFFIX
+from inranker.evaluation.interpolation import check as check_interpolation
+from inranker.evaluation.judging import UNJUDGED, merge, read_verdicts, unjudged, verdict_hashes
 from inranker.evaluation.measures import measure_run, parse_measures
+from inranker.evaluation.mixing import dev_queries, mix
 from inranker.evaluation.output import SUMMARY, write_output
 from inranker.evaluation.paper import compare, require_reference
-from inranker.evaluation.rerank import candidates, rerank, texts_of
+from inranker.evaluation.prepared import Prepared, prepare, read_first_stage
+from inranker.evaluation.rerank import rerank
+from inranker.evaluation.sampling import sample
 from inranker.evaluation.shown import queries_to_measure
 from inranker.evaluation.summary import Measured, figures
 from inranker.evaluation.systems import System, identities, parse_systems, score_system
-from inranker.fingerprint import fingerprint, plain, sha256_bytes, sha256_file
+from inranker.fingerprint import fingerprint, plain, sha256_file
 from inranker.manifest import claim_output
-from inranker.retrieval import Run, parse_retriever, read_run, retrieve, retriever_identity
-from inranker.retrieval.runs import strictly_decreasing
+from inranker.report.evaluate import report
+from inranker.report.job import REPORT, report_or_warn, report_url
+from inranker.retrieval import parse_retriever, retriever_identity
 from inranker.storage import Store
 from inranker.types import Query
+
+# Settings that came later: an evaluation that leaves them alone keeps the fingerprint that it had without them.
+LATER = ("interpolation", "condensed", "verdicts", "unjudged")
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -28,9 +38,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Returns:
         `collection`, `split`, `depth`, `queries`, `systems` (system -> measure -> mean over the judged queries),
         `fidelity` (of the student) and `fidelity_by_system` where a teacher is named, `comparison` where a baseline
-        is, `depth_curve` (system -> depth -> measure -> mean) where depths are, `parameters` and `pairs_per_second`
-        of each reranker, `seconds`, and the `table`; `shown_queries` where a generator was shown some. `skipped` is
-        True when the output was complete already and nothing was computed.
+        is (or bm25 is a system), `depth_curve` (system -> depth -> measure -> mean) where depths are, `interpolation`
+        (mix -> its weights and what they were chosen on), `condensed` (system -> measure -> mean), `judgments` (how
+        many of the collection and of each judge) and `unjudged` (passages to grade) where asked for, `parameters` and
+        `pairs_per_second` of each reranker, `seconds`, and the `table`; `shown_queries` where a generator was shown
+        some; `report`, the page's URL, where there is an output. `skipped` is True when the output was complete
+        already and nothing was computed.
 
     Raises:
         UserError: a collection, run or model that is missing or wrong, an unknown measure, split or system name, or
@@ -45,15 +58,19 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         require_reference(config.execution.against, collection.name, [system.name for system in systems])
     queries = sample(list(collection.queries_iter(chosen.split)), chosen.max_queries)
     queries, shown = queries_to_measure(queries, collection, systems, chosen.shown_queries)
-    first_stage = _read_first_stage(chosen, collection, queries) if chosen.run else None
+    choosing = dev_queries(config, collection, systems, queries)
+    given = read_first_stage(config, collection, chosen.split, queries)
+    qrels = [qrel for qrel in collection.qrels_iter(chosen.split) if qrel.query_id in {q.query_id for q in queries}]
+    merge(qrels, read_verdicts(chosen.verdicts), [query.query_id for query in queries])
     identity = job_identity(config, systems, collection) | ({"shown_query_ids": sorted(shown)} if shown else {})
     store = Store(config.output) if config.output else None
     if store and claim_output(store, "evaluate", identity):
         finished: dict[str, Any] = json.loads(store.read(SUMMARY))
-        return beside_reference({**finished, "skipped": True}, config)
-    if first_stage is None:
-        first_stage = _retrieve(config, collection, queries)
-    measured = _measure(config, systems, collection, queries, first_stage)
+        page = {"report": report_url(store)} if store.exists(REPORT) else {}
+        return beside_reference({**finished, **page, "skipped": True}, config)
+    with_texts = chosen.unjudged is not None or any(system.path for system in systems)
+    own = prepare(config, collection, chosen.split, queries, given, with_texts)
+    measured = _measure(config, systems, collection, own, choosing)
     summary = {
         "stage": "evaluate",
         "fingerprint": fingerprint(identity),
@@ -63,11 +80,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "queries": len(queries),
         **({"shown_queries": {"rule": chosen.shown_queries, "systems_by_query": shown}} if shown else {}),
         **figures(chosen, measured),
-        "seconds": round(time.perf_counter() - started, 2),
-        "skipped": False,
     }
+    holes = _holes(config, collection, measured)
+    if holes is not None:
+        summary["unjudged"] = len(holes)
+    summary |= {"seconds": round(time.perf_counter() - started, 2), "skipped": False}
     if store:
-        write_output(store, summary, measured.runs, measured.values, identity)
+        files = {} if holes is None else {UNJUDGED: holes}
+        write_output(store, summary, measured.runs, measured.values, identity, files)
+        summary |= report_or_warn(lambda: report(config), "evaluate.py --report")
     return beside_reference(summary, config)
 
 
@@ -80,19 +101,12 @@ def beside_reference(summary: dict[str, Any], config: EvaluateConfig) -> dict[st
     return {**summary, "against": found, "table": f"{summary['table']}\n\n{found['table']}"}
 
 
-def sample(queries: list[Query], limit: int | None) -> list[Query]:
-    """A fixed sample: the queries with the smallest sha256 of their id, in their old order; all when limit is None."""
-    if limit is None or limit >= len(queries):
-        return queries
-    kept = sorted(queries, key=lambda query: sha256_bytes(query.query_id.encode()))[:limit]
-    return [query for query in queries if query in set(kept)]
-
-
 def job_identity(config: EvaluateConfig, systems: list[System], collection: Collection) -> dict[str, Any]:
     """What is fingerprinted: the config's identity with what it names by path replaced by what is there."""
     chosen = config.identity
     return {
-        **{name: value for name, value in plain(chosen).items() if name != "bm25"},
+        **{name: value for name, value in plain(chosen).items() if name != "bm25" and name not in LATER},
+        **_later(chosen, collection),
         "retriever": retriever_identity(chosen.retriever, chosen.language or collection.language, chosen.bm25),
         "collection": {"name": collection.name, "sha256": collection.content_hash(chosen.split)},
         "language": chosen.language or collection.language,
@@ -118,47 +132,54 @@ def _check(chosen: EvaluateIdentity, systems: list[System]) -> None:
         raise UserError(f"baseline {chosen.baseline!r} is none of `systems` ({names})")
     if chosen.baseline is not None and chosen.compare_by not in chosen.measures:
         raise UserError(f"compare_by {chosen.compare_by!r} is none of `measures` ({', '.join(chosen.measures)})")
+    check_interpolation(chosen.interpolation, chosen.split)
+    if chosen.interpolation.choose != "none":
+        if chosen.compare_by not in chosen.measures:
+            raise UserError(f"compare_by {chosen.compare_by!r}, which chooses weights, is none of `measures`")
+        if taken := [name for name in rerankers if f"{name}{SUFFIX}" in rerankers]:
+            raise UserError(f"systems: {taken[0]}{SUFFIX} is what the mix of {taken[0]} is called; name it otherwise")
+    if chosen.unjudged is not None and not 1 <= chosen.unjudged <= chosen.depth:
+        raise UserError(f"unjudged is {chosen.unjudged}; it must lie between 1 and `depth`, which is {chosen.depth}")
     if wrong := [depth for depth in chosen.depths if not 1 <= depth <= chosen.depth]:
         raise UserError(f"depths: {wrong[0]} does not lie between 1 and `depth`, which is {chosen.depth}")
 
 
-def _read_first_stage(chosen: EvaluateIdentity, collection: Collection, queries: list[Query]) -> Run:
-    assert chosen.run is not None
-    given = read_run(chosen.run)
-    run = {query.query_id: given[query.query_id] for query in queries if query.query_id in given}
-    if not run:
-        raise UserError(
-            f"run {chosen.run} has none of the {len(queries)} queries of split {chosen.split!r}; "
-            "name a run of this collection and split"
-        )
-    # Looked up once only to be refused before the output is claimed: somebody else's run may be of another corpus.
-    texts_of(collection.passages_iter(), candidates(run, chosen.depth), collection.name)
-    return run
-
-
-def _retrieve(config: EvaluateConfig, collection: Collection, queries: list[Query]) -> Run:
-    chosen = config.identity
-    depth = max(chosen.depth, chosen.retrieve)
-    return retrieve(collection, queries, depth, chosen.retriever, chosen.language, config.execution.cache, chosen.bm25)
+def _later(chosen: EvaluateIdentity, collection: Collection) -> dict[str, Any]:
+    """The settings of `LATER` that are not at their defaults, files by content."""
+    usual = plain(EvaluateIdentity(chosen.collection))
+    told = {name: value for name, value in plain(chosen).items() if name in LATER and value != usual[name]}
+    if chosen.verdicts:
+        told["verdicts"] = verdict_hashes(chosen.verdicts)
+    if chosen.interpolation.choose == "dev":
+        told["interpolation"] |= {"sha256": collection.content_hash(chosen.interpolation.split)}
+    return told
 
 
 def _measure(
-    config: EvaluateConfig, systems: list[System], collection: Collection, queries: list[Query], retrieved: Run
+    config: EvaluateConfig, systems: list[System], collection: Collection, own: Prepared, choosing: list[Query]
 ) -> Measured:
     chosen = config.identity
-    # Evaluators re-sort ties by id; the order that is re-ranked and the one that is measured must be the same.
-    first_stage = {query_id: strictly_decreasing(ranking) for query_id, ranking in retrieved.items()}
-    pairs = candidates(first_stage, chosen.depth)
-    needs_texts = any(system.path for system in systems)
-    passages = texts_of(collection.passages_iter(), pairs, collection.name) if needs_texts else {}
-    texts = {query.query_id: query.text for query in queries}
-    qrels = [qrel for qrel in collection.qrels_iter(chosen.split) if qrel.query_id in texts]
-    found = Measured(first_stage, pairs, qrels, texts, runs={}, values={}, scored={})
+    qrels, judges = merge(own.qrels, read_verdicts(chosen.verdicts), own.texts)
+    found = Measured(own._replace(qrels=qrels), judges, runs={}, values={}, scored={}, mixes={})
     for system in systems:
         if system.path is None:
-            found.runs[system.name] = first_stage
+            found.runs[system.name] = own.first_stage
         else:
-            found.scored[system.name] = score_system(system, pairs, texts, passages, config)
-            found.runs[system.name] = rerank(first_stage, chosen.depth, found.scored[system.name].scores_N)
-        found.values[system.name] = measure_run(found.runs[system.name], qrels, chosen.measures)
+            found.scored[system.name] = score_system(system, own.pairs, own.texts, own.passages, config)
+            found.runs[system.name] = rerank(own.first_stage, chosen.depth, found.scored[system.name].scores_N)
+    scores = {name: scored.scores_N for name, scored in found.scored.items()}
+    for mixed in mix(config, collection, systems, found.own, scores, choosing):
+        found.runs[mixed.name] = mixed.run
+        found.mixes[mixed.name] = mixed.about
+    for name, run in found.runs.items():
+        found.values[name] = measure_run(run, qrels, chosen.measures)
     return found
+
+
+def _holes(config: EvaluateConfig, collection: Collection, measured: Measured) -> list[dict[str, Any]] | None:
+    """What a grader is asked, where that is wanted."""
+    chosen, own = config.identity, measured.own
+    if chosen.unjudged is None:
+        return None
+    language = chosen.language or collection.language
+    return list(unjudged(measured.runs, own.qrels, chosen.unjudged, own.texts, own.passages, language))

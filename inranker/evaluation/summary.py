@@ -1,28 +1,30 @@
 """What an evaluation reports of the runs and scores that it made."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from inranker.evaluation.comparison import comparison, render_comparison
 from inranker.evaluation.config import EvaluateIdentity
 from inranker.evaluation.fidelity import fidelity
+from inranker.evaluation.judging import condensed, sentence
 from inranker.evaluation.measures import PerQuery, means, measure_run
-from inranker.evaluation.rerank import Candidate, rerank, shallower
-from inranker.evaluation.systems import Scored
+from inranker.evaluation.prepared import Prepared
+from inranker.evaluation.rerank import rerank, shallower
+from inranker.evaluation.systems import FIRST_STAGE, Scored
 from inranker.evaluation.table import render_table
+from inranker.evaluation.worst import with_passages
 from inranker.retrieval.runs import Run
-from inranker.types import Qrel
 
 
 class Measured(NamedTuple):
-    """What was found out: the first stage and its candidates, then system by system."""
+    """What was found out: what all systems share, whose judgments were added, then system by system."""
 
-    first_stage: Run
-    pairs: list[Candidate]
-    qrels: list[Qrel]
-    texts: dict[str, str]
+    own: Prepared
+    judges: Mapping[str, int]
     runs: dict[str, Run]
     values: dict[str, PerQuery]
     scored: dict[str, Scored]
+    mixes: dict[str, dict[str, Any]]
 
 
 def figures(chosen: EvaluateIdentity, measured: Measured) -> dict[str, Any]:
@@ -33,9 +35,14 @@ def figures(chosen: EvaluateIdentity, measured: Measured) -> dict[str, Any]:
     tables = [render_table(systems, chosen.measures)]
     if chosen.teacher is not None:
         found |= _fidelity(chosen, measured)
-    if chosen.baseline is not None:
+    if measured.mixes:
+        found["interpolation"] = measured.mixes
+    if (baseline := baseline_of(chosen, list(measured.runs))) is not None:
         values = {name: by_measure[chosen.compare_by] for name, by_measure in measured.values.items()}
-        found["comparison"] = comparison(chosen.baseline, values, measured.texts, chosen.seed, chosen.resamples)
+        compared = comparison(baseline, values, measured.own.texts, chosen.seed, chosen.resamples)
+        for name, row in compared["systems"].items():
+            row["worst"] = with_passages(row["worst"], measured.runs[baseline], measured.runs[name], measured.own)
+        found["comparison"] = {"measure": chosen.compare_by, **compared}
         tables.append(render_comparison(found["comparison"], chosen.compare_by))
     if chosen.depths:
         found["depth_curve"] = {name: _depth_curve(chosen, measured, scored[name]) for name in scored}
@@ -45,7 +52,18 @@ def figures(chosen: EvaluateIdentity, measured: Measured) -> dict[str, Any]:
             for depth, values in curve.items()
         }
         tables.append(render_table(rows, chosen.measures))
-    pairs = len(measured.pairs)
+    if chosen.condensed:
+        found["condensed"] = {
+            name: means(measure_run(condensed(run, measured.own.qrels), measured.own.qrels, chosen.measures))
+            for name, run in measured.runs.items()
+        }
+        rows = {f"{name}, condensed": values for name, values in found["condensed"].items()}
+        tables.append(render_table(rows, chosen.measures))
+    if measured.judges:
+        collections = len(measured.own.qrels) - sum(measured.judges.values())
+        found["judgments"] = {"collection": collections, "judges": dict(measured.judges)}
+        tables.append(sentence(collections, measured.judges))
+    pairs = len(measured.own.pairs)
     return {
         **found,
         "parameters": {name: own.parameters for name, own in scored.items()},
@@ -55,19 +73,26 @@ def figures(chosen: EvaluateIdentity, measured: Measured) -> dict[str, Any]:
     }
 
 
+def baseline_of(chosen: EvaluateIdentity, systems: list[str]) -> str | None:
+    """What others are compared with: the baseline that is named, or the first stage where it is a system."""
+    if chosen.baseline is not None or len(systems) < 2 or chosen.compare_by not in chosen.measures:
+        return chosen.baseline
+    return FIRST_STAGE if FIRST_STAGE in systems else None
+
+
 def _depth_curve(chosen: EvaluateIdentity, measured: Measured, own: Scored) -> dict[str, dict[str, float]]:
     """depth -> measure -> mean, from the scores at the full depth."""
     curve = {}
     for depth in sorted({*chosen.depths, chosen.depth}):
-        scores = shallower(measured.first_stage, chosen.depth, own.scores_N, depth)
-        run = rerank(measured.first_stage, depth, scores)
-        curve[str(depth)] = means(measure_run(run, measured.qrels, chosen.measures))
+        scores = shallower(measured.own.first_stage, chosen.depth, own.scores_N, depth)
+        run = rerank(measured.own.first_stage, depth, scores)
+        curve[str(depth)] = means(measure_run(run, measured.own.qrels, chosen.measures))
     return curve
 
 
 def _fidelity(chosen: EvaluateIdentity, measured: Measured) -> dict[str, Any]:
     assert chosen.teacher is not None
-    scored, query_ids = measured.scored, [pair.query_id for pair in measured.pairs]
+    scored, query_ids = measured.scored, [pair.query_id for pair in measured.own.pairs]
     teacher, before = scored[chosen.teacher], scored.get(chosen.before)
     students = [name for name in scored if name != chosen.teacher]
     headline = chosen.student if chosen.student in students else students[-1]

@@ -10,7 +10,7 @@ from ..corpora import open_collection
 from ..errors import UserError
 from ..evaluation.measures import means, measure_run
 from ..evaluation.rerank import candidates, rerank, texts_of
-from ..evaluation.stage import sample as sample_queries
+from ..evaluation.sampling import sample as sample_queries
 from ..rerankers.contract import Contract
 from ..rerankers.fidelity import compare
 from ..rerankers.reranker import scores

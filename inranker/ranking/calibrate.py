@@ -141,7 +141,7 @@ def _from_collection(config: CalibrateConfig) -> Judged:
     """The first stage's candidates; one that nobody judged counts as not relevant, as evaluators count it."""
     from inranker.corpora import open_collection
     from inranker.evaluation.rerank import candidates, texts_of
-    from inranker.evaluation.stage import sample
+    from inranker.evaluation.sampling import sample
     from inranker.retrieval import retrieve
 
     chosen = config.identity

@@ -153,8 +153,8 @@ def _plane(
     draw: Callable[[Series, Place], str],
     diagonal: bool = False,
 ) -> Html:
-    legend = _legend([one for one in series if one.name])
-    top, height = TOP + (18 if legend else 4), 180
+    legend, rows = _legend([one for one in series if one.name])
+    top, height = TOP + (18 * rows or 4), 180
     bottom = top + height
 
     def at(across: float, up: float) -> tuple[float, float]:
@@ -199,17 +199,22 @@ def _points(series: Series, at: Place) -> str:
     )
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _legend(series: Sequence[Series]) -> tuple[str, int]:
+    """The names with their colours, and how many rows they take; none for a single name."""
     if len(series) < 2:
-        return ""
-    drawn, left = "", float(LEFT)
+        return "", 0
+    drawn, left, row = "", float(LEFT), 0
     for one in series:
+        name = _clip(one.name, 40)
+        wide = 24 + 6.0 * len(name)
+        if left > LEFT and left + wide > WIDTH:
+            left, row = float(LEFT), row + 1
         drawn += (
-            f'<g class="k{one.colour}"><circle class="fill" cx="{left + 4:.1f}" cy="9" r="4"/></g>'
-            f'<text x="{left + 12:.1f}" y="13">{escape(one.name)}</text>'
+            f'<g class="k{one.colour}"><circle class="fill" cx="{left + 4:.1f}" cy="{9 + 18 * row}" r="4"/></g>'
+            f'<text x="{left + 12:.1f}" y="{13 + 18 * row}">{escape(name)}</text>'
         )
-        left += 24 + 6.0 * len(one.name)
-    return drawn
+        left += wide
+    return drawn, row + 1
 
 
 def _x_axis(axis: Axis, left: int, top: int, bottom: int) -> list[str]:

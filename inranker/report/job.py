@@ -19,6 +19,11 @@ WHERE = ("path", "name", "argument", "split", "language", "licence")
 def write_report(store: Store, page: bytes) -> str:
     """Put a page beside the manifest of its job; returns its URL."""
     store.write(REPORT, page)
+    return report_url(store)
+
+
+def report_url(store: Store) -> str:
+    """Where the page of an output is."""
     return f"{store.url.rstrip('/')}/{REPORT}"
 
 

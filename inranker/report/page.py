@@ -189,6 +189,8 @@ svg .axis{stroke:var(--soft);stroke-width:1}
 svg .fill{fill:var(--c)}
 svg .area{fill:var(--c);fill-opacity:.16}
 svg .dot{fill:var(--c);fill-opacity:.45}
+svg .theirs{fill:none;stroke:var(--soft);stroke-width:1.25}
+svg .level{stroke:var(--soft);stroke-width:1;stroke-dasharray:4 3}
 svg .path{fill:none;stroke:var(--c);stroke-width:1.75;stroke-linejoin:round}
 .scroll{overflow-x:auto;margin:.75rem 0;border:1px solid var(--line);border-radius:.5rem;background:var(--card);
 -webkit-overflow-scrolling:touch}

@@ -12,7 +12,7 @@ from inranker.corpora import open_collection
 from inranker.errors import UserError
 from inranker.evaluation.measures import means, measure_run
 from inranker.evaluation.rerank import candidates, rerank, texts_of
-from inranker.evaluation.stage import sample
+from inranker.evaluation.sampling import sample
 from inranker.rerankers.batching import pad, plan_batches
 from inranker.rerankers.encode import EncodedPairs, PairEncoder
 from inranker.rerankers.reranker import scores

@@ -106,7 +106,7 @@ def test_fidelity_of_the_student_and_of_every_system(tiny: Path) -> None:
     systems = [f"{name}={tiny / name}" for name in ("teacher", "student_before", "student")]
     summary = evaluate(config(tiny, ["bm25", *systems], teacher="teacher"))
     figures = summary["fidelity"]
-    assert set(figures) == {"mse", "mse_before", "mse_constant", "kendall_tau", "rank_flips"}
+    assert set(figures) == {"mse", "mse_before", "mse_constant", "kendall_tau", "rank_flips", "top_1", "ndcg_10"}
     assert figures["mse_before"] == summary["fidelity_by_system"]["student_before"]["mse"] != figures["mse"]
     assert figures["mse"] == summary["fidelity_by_system"]["student"]["mse"]
     assert summary["pairs"] == 8 * 5
@@ -155,7 +155,7 @@ def test_second_time_nothing_is_computed(tiny: Path, tmp_path: Path, monkeypatch
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("computed although the output is complete")
 
-    for name in ("retrieve", "score_system", "write_output"):
+    for name in ("prepare", "score_system", "write_output"):
         monkeypatch.setattr(f"inranker.evaluation.stage.{name}", refuse)
     again = evaluate(dataclasses.replace(chosen, execution=EvaluateExecution(token_budget=64, progress=False)))
     assert again == {**first, "skipped": True}
