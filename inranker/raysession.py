@@ -1,4 +1,4 @@
-"""Which Ray to use: the cluster this process belongs to, or a private one on this machine. Imports no Ray itself."""
+"""Which Ray to use: the cluster this process belongs to, or a private one here. Importing this imports no Ray."""
 
 import logging
 import os
@@ -45,3 +45,11 @@ def marked_nodes(resource: str | None) -> dict[str, float]:
     A sliver of it: how many run on a node is decided by CPUs and GPUs.
     """
     return {} if resource is None else {resource: SLIVER}
+
+
+def beside_driver() -> Any:
+    """Where an actor goes without which the job cannot go on: to the driver's node, whose death ends the job anyway."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)

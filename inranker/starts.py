@@ -1,5 +1,6 @@
 """Where training starts, as small stages: a vocabulary of a collection, a new T5, a new head for an encoder."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Any
 
 from inranker.corpora import open_collection
 from inranker.errors import UserError
-from inranker.fingerprint import fingerprint, plain, sha256_file
+from inranker.fetch import local_folder, upload
+from inranker.fingerprint import fingerprint, plain, sha256_bytes, sha256_file
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.rerankers.checkpoint import local_path
 from inranker.rerankers.create import T5Shape, create_t5
@@ -38,7 +40,7 @@ class VocabularyConfig:
     identity: VocabularyIdentity
     """What the result depends on."""
     output: str
-    """Local directory to write to."""
+    """Directory or URL to write to."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class CreateIdentity:
     """What the new model depends on."""
 
     tokenizer: str
-    """Directory of a Hugging Face tokenizer with the pieces ▁true and ▁false."""
+    """Directory or URL of a Hugging Face tokenizer with the pieces ▁true and ▁false."""
     shape: T5Shape
     """Size of the model."""
     seed: int = 0
@@ -62,7 +64,7 @@ class CreateConfig:
     identity: CreateIdentity
     """What the result depends on."""
     output: str
-    """Local directory to write to."""
+    """Directory or URL to write to."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class EncoderConfig:
     identity: EncoderIdentity
     """What the result depends on."""
     output: str
-    """Local directory to write to."""
+    """Directory or URL to write to."""
 
 
 def vocabulary(config: VocabularyConfig) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def vocabulary(config: VocabularyConfig) -> dict[str, Any]:
     def make(folder: Path) -> dict[str, Any]:
         return train_vocabulary(texts(), config.identity.size, folder)
 
-    return _local_stage("vocabulary", config.output, TOKENIZER, identity, make)
+    return _folder_stage("vocabulary", config.output, TOKENIZER, identity, make)
 
 
 def create(config: CreateConfig) -> dict[str, Any]:
@@ -113,16 +115,16 @@ def create(config: CreateConfig) -> dict[str, Any]:
         UserError: the tokenizer cannot be read or lacks the answer tokens.
     """
     chosen = config.identity
-    tokenizer = Path(chosen.tokenizer)
+    tokenizer = local_folder(chosen.tokenizer)
     if not tokenizer.is_dir():
         raise UserError(f"identity.tokenizer: {chosen.tokenizer} is no directory")
     hashes = {path.name: sha256_file(path) for path in sorted(tokenizer.iterdir()) if path.is_file()}
     identity = {**plain(chosen), "tokenizer": hashes}
 
     def make(folder: Path) -> dict[str, Any]:
-        return dict(create_t5(chosen.shape, chosen.tokenizer, chosen.seed, folder, max_length=chosen.max_length))
+        return dict(create_t5(chosen.shape, str(tokenizer), chosen.seed, folder, max_length=chosen.max_length))
 
-    return _local_stage("create", config.output, MODEL, identity, make)
+    return _folder_stage("create", config.output, MODEL, identity, make)
 
 
 def encoder(config: EncoderConfig) -> dict[str, Any]:
@@ -139,22 +141,25 @@ def encoder(config: EncoderConfig) -> dict[str, Any]:
     def make(folder: Path) -> dict[str, Any]:
         return dict(create_cross_encoder(chosen.start, chosen.seed, folder, chosen.max_length))
 
-    return _local_stage("encoder", config.output, MODEL, identity, make)
+    return _folder_stage("encoder", config.output, MODEL, identity, make)
 
 
-def _local_stage(
+def _folder_stage(
     stage: str, output: str, folder: str, identity: dict[str, Any], make: Callable[[Path], dict[str, Any]]
 ) -> dict[str, Any]:
-    """A stage whose output is one folder of files on this machine's disk."""
+    """A stage whose output is one folder of files, written on this machine's disk and uploaded where that is asked."""
     store = Store(output)
-    place = store.local_path(folder)
-    if place is None:
-        raise UserError(f"output {output}: stage {stage} writes to a local directory")
     summary = {"stage": stage, "output": output, "fingerprint": fingerprint(identity)}
     if claim_output(store, stage, identity):
         return {**summary, **read_manifest(store).figures, "skipped": True}
-    figures = make(place)
-    shards = [Shard(name, 1, sha256_file(store.key(name))) for name in store.list(folder)]
+    place = store.local_path(folder)
+    if place is not None:
+        figures = make(place)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            figures = make(Path(temporary, folder))
+            upload(Path(temporary, folder), store, folder)
+    shards = [Shard(name, 1, sha256_bytes(store.read(name))) for name in store.list(folder)]
     write_manifest(
         store,
         Manifest(stage=stage, fingerprint=fingerprint(identity), identity=identity, shards=shards, figures=figures),

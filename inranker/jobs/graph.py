@@ -14,14 +14,14 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 from ray.util.metrics import Gauge
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from inranker.errors import UserError
 from inranker.jobs.attempts import UnitAttempts
 from inranker.jobs.kind import Costs, Execution, JobKind
 from inranker.jobs.progress import UnitProgress, to_store
+from inranker.jobs.stopping import stoppable
 from inranker.jobs.work import once_per_process
-from inranker.raysession import cpu_environment, marked_nodes, session_options
+from inranker.raysession import beside_driver, cpu_environment, marked_nodes, session_options
 from inranker.storage import Store
 from inranker.units import Unit, unit_to_json
 
@@ -64,7 +64,7 @@ class RemoteAttempts:
         self.stage = stage
 
     def __call__(self, unit_name: str) -> None:
-        ray.get(self.attempts.begin.remote(unit_name, self.stage))
+        ray.get(self.attempts.begin.remote(unit_name, self.stage, ray.get_runtime_context().get_node_id()))
 
 
 def unit_graph(
@@ -133,11 +133,15 @@ def run_units(
 
     Raises:
         UserError: the sentence of a worker, or of a unit that was started too often.
+        SystemExit: SIGTERM came; what has a receipt is done, and the same command goes on.
     """
     ray.init(**session_options())
     data = graph()
     listeners = [to_store(Store(output)), RayGauges(kind, output).tell]
-    with UnitProgress(kind, units, pending, execution, flops, listeners) as progress:
+    with (
+        stoppable(lambda: f"{progress.units_done} of {progress.units} units are done"),
+        UnitProgress(kind, units, pending, execution, flops, listeners) as progress,
+    ):
         try:
             for committed in data.iter_rows():
                 progress.advance(committed)
@@ -177,8 +181,12 @@ class RayGauges:
 
 def start_counting(limit: int, kind: JobKind) -> Any:
     """The job's `UnitAttempts`, on the driver's own node: on another, that node's death would end the job."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(UnitAttempts).options(num_cpus=0, scheduling_strategy=here).remote(limit, kind.items)
+
+    def living_nodes() -> set[str]:  # sent by value: the counting process need not import this module
+        return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+    options = {"num_cpus": 0, "scheduling_strategy": beside_driver()}
+    return ray.remote(UnitAttempts).options(**options).remote(limit, kind.items, living_nodes)
 
 
 def preparing_tasks() -> int | None:

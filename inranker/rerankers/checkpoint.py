@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..fetch import local_folder
 from ..fingerprint import fingerprint, sha256_bytes, sha256_file
 from .contract import load_contract, token_ids
 
@@ -24,14 +25,14 @@ T5_TOKENIZERS = {"T5Tokenizer", "T5TokenizerFast"}
 
 def local_path(name: str | Path) -> Path:
     """The local directory of a checkpoint: a directory as it is, `package:NAME` the model inside an installed Python
-    package, a hub id downloaded or found in the cache.
+    package, a URL or a hub id downloaded or found in the cache.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is none of these.
     """
     if str(name).startswith(PACKAGE):
         return _in_package(str(name).removeprefix(PACKAGE))
-    path = Path(name)
+    path = local_folder(name)
     if path.is_dir():
         if not (path / "config.json").exists():
             raise UserError(f"{path}: no config.json in it; name a model directory written by save_pretrained")

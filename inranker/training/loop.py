@@ -21,8 +21,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from inranker.errors import UserError
 from inranker.fingerprint import fingerprint, plain, sha256_bytes
+from inranker.jobs.stopping import STOPPED_BY_SIGNAL
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
-from inranker.raysession import cpu_environment, marked_nodes, session_options
+from inranker.raysession import beside_driver, cpu_environment, marked_nodes, session_options
 from inranker.report.card import write_card
 from inranker.report.job import report_or_warn, warned
 from inranker.report.train import report
@@ -40,7 +41,6 @@ from inranker.training.worker import run
 CHECKPOINTS = "checkpoints"
 GROUP_TIMEOUT_SECONDS = 2 * 3600  # workers wait for the one that tokenises
 TELL_SECONDS = 0.25
-STOPPED_BY_SIGNAL = 143
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def run_workers(job: Job, store: Store) -> dict[str, Any]:
         RuntimeError: workers died too often.
     """
     execution = job.execution
-    board = ray.remote(Board).options(num_cpus=0).remote()
+    board = ray.remote(Board).options(num_cpus=0, scheduling_strategy=beside_driver()).remote()
     place, filesystem = storage(store)
     trainer = TorchTrainer(
         train_on_worker,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from inranker.errors import UserError
+from inranker.fetch import upload
 from inranker.losses import LOSSES
 from inranker.rerankers import load_reranker, scorer_identity
 from inranker.rerankers.encode import PairEncoder
@@ -121,14 +122,5 @@ def save_student(identity: TrainIdentity, weights: dict[str, torch.Tensor], outp
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary, STUDENT)
         student.save(place)
-        copy_tree(place, Store(output), STUDENT)
+        upload(place, Store(output), STUDENT)
         return load_reranker(place)
-
-
-def copy_tree(source: Path, store: Store, folder: str) -> None:
-    """Copy a local directory into a store; files appear one by one, the caller's manifest comes after them."""
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            target = store.key(f"{folder}/{file.relative_to(source).as_posix()}")
-            store.fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            store.fs.put_file(str(file), target)
