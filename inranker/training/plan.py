@@ -5,7 +5,8 @@ backward pass, found by running it on torch's `meta` device, where tensors have 
 attention keeps less than that, its allocator wastes some: held to a real run, not to the byte.
 """
 
-from dataclasses import replace
+import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,11 +14,13 @@ import torch
 from inranker.errors import UserError
 from inranker.evaluation.table import render_rows
 from inranker.manifest import Manifest, read_manifest
-from inranker.rerankers import load_contract
-from inranker.rerankers.checkpoint import local_path
+from inranker.rerankers.encoder import CrossEncoder
+from inranker.rerankers.flops import scoring_flops
+from inranker.rerankers.shapes import Planned, planned_model
 from inranker.rerankers.t5 import OneStepT5
 from inranker.training.check import check
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
+from inranker.training.custody import as_list
 from inranker.training.cut import cut
 from inranker.training.student import overrides
 
@@ -25,75 +28,110 @@ GB = 1e9
 CHOICES: list[tuple[int, str]] = [(0, "none"), (1, "none"), (2, "none"), (3, "none"), (2, "cpu"), (3, "cpu")]
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What a job trains on, as far as a plan needs it: pairs in all, positives among them, mean tokens of a pair."""
+
+    pairs: int
+    positives: int | None
+    tokens: float
+
+
 def plan(config: TrainConfig) -> dict[str, Any]:
     """What a job will need.
 
     Returns:
         `parameters`, `activation_gb`, `choices` (stage, offload, gigabytes a GPU, fits), `recommended` (the first that
-        fits), `steps`, `pairs`, `hours`, `gpu_hours`, `cost`, and a `table`.
+        fits), `steps`, `pairs`, `flops`, `hours`, `gpu_hours`, `cost`, and a `table`.
 
     Raises:
-        UserError: the job cannot be run as asked, or the student is no T5.
+        UserError: the job cannot be run as asked, or the start's shape is not known.
     """
     check(config)
-    identity, execution = config.identity, config.execution
-    contract = load_contract(local_path(identity.start), **overrides(identity))
-    if contract.architecture != "t5":
-        raise UserError(f"--plan knows T5 students only; {identity.start} is of architecture {contract.architecture!r}")
+    identity = config.identity
+    start = planned_model(identity.start, **overrides(identity))
+    manifests = [read_manifest(url) for url in as_list(identity.labels) or as_list(identity.pairs)]
+    return plan_of(identity, config.execution, start, rows_of(manifests, start.max_length))
+
+
+def plan_of(identity: TrainIdentity, execution: TrainExecution, start: Planned, rows: Rows) -> dict[str, Any]:
+    """The plan of a job whose start and rows need not exist yet; see `plan`.
+
+    Raises:
+        UserError: the job cannot be run as asked.
+    """
     pairs = -(-identity.batch_size // (execution.workers * execution.gradient_accumulation))
-    student = meta_student(identity, execution.activation_checkpointing)
+    student = meta_student(identity, start, execution.activation_checkpointing)
     parameters = sum(parameter.numel() for parameter in student.parameters())
-    activations = activation_bytes(student, pairs, contract.max_length)
+    activations = activation_bytes(student, pairs, start.max_length)
     choices = []
     for stage, offload in CHOICES:
         chosen = replace(execution, zero_stage=stage, offload=offload)  # type: ignore[arg-type]
         needed = (state_bytes(parameters, identity, chosen) + activations) / GB
         fits = needed <= execution.hardware.gpu_memory_gb
         choices.append({"zero_stage": stage, "offload": offload, "gb_per_gpu": round(needed, 2), "fits": fits})
-    recommended = next((choice for choice in choices if choice["fits"]), None)
-    work = amount_of_work(identity, student, contract.max_length)
+    asked = (state_bytes(parameters, identity, execution) + activations) / GB
+    work = amount_of_work(identity, execution, replace(start, shape=shape_of(student)), rows)
     hardware = execution.hardware
     hours = work["flops"] / (hardware.gpu_tflops * 1e12 * hardware.utilisation * execution.workers) / 3600
+    price = hardware.price_per_hour
     summary = {
         "stage": "train",
         "plan": True,
         "parameters": parameters,
         "pairs_per_piece": pairs,
-        "tokens_per_pair_at_most": contract.max_length,
+        "tokens_per_pair_at_most": start.max_length,
         "activation_gb": round(activations / GB, 3),
+        "gb_per_gpu": round(asked, 2),
         "choices": choices,
-        "recommended": recommended,
-        **{name: work[name] for name in ("steps", "pairs", "tokens_per_pair")},
+        "recommended": next((choice for choice in choices if choice["fits"]), None),
+        **work,
         "hours": round(hours, 2),
         "gpu_hours": round(hours * execution.workers, 2),
-        "cost": None
-        if hardware.price_per_hour is None
-        else round(hours * execution.workers * hardware.price_per_hour, 2),
+        "cost": None if price is None else round(hours * execution.workers * price, 2),
     }
     return {**summary, "table": render(summary)}
 
 
-def meta_student(identity: TrainIdentity, checkpointing: bool) -> OneStepT5:
-    """The student without its weights, in training mode and in the job's precision."""
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+def meta_student(identity: TrainIdentity, start: Planned, checkpointing: bool) -> OneStepT5 | CrossEncoder:
+    """The student without its weights, in training mode and in the job's precision.
 
-    shape = AutoConfig.from_pretrained(local_path(identity.start))
+    Raises:
+        UserError: a causal model, or what its architecture cannot do.
+    """
+    from transformers import AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+    shape = copy.deepcopy(start.shape)
+    dtype = torch.bfloat16 if identity.precision == "bfloat16" else torch.float32
+    if start.architecture == "causal":
+        raise UserError(f"start: {identity.start} is a causal model; students are T5s or encoders")
+    if start.architecture == "encoder":
+        if checkpointing:
+            raise UserError("activation_checkpointing is for T5 students; set it to false")
+        shape.num_labels = 1
+        with torch.device("meta"):
+            classifier = AutoModelForSequenceClassification.from_config(shape)
+        return CrossEncoder(classifier.to(dtype), None).train()
     if identity.dropout is not None:
         shape.dropout_rate = identity.dropout
     with torch.device("meta"):
         module = AutoModelForSeq2SeqLM.from_config(shape)
     cut(module, identity.encoder_layers, identity.decoder_layers)
-    dtype = torch.bfloat16 if identity.precision == "bfloat16" else torch.float32
     return OneStepT5(module.to(dtype), 0, 1, checkpointing).to("meta").train()
 
 
-def activation_bytes(student: OneStepT5, pairs: int, tokens: int) -> int:
+def shape_of(student: OneStepT5 | CrossEncoder) -> Any:
+    """The Hugging Face config of a student, cut as it is."""
+    return student.t5.config if isinstance(student, OneStepT5) else student.model.config
+
+
+def activation_bytes(student: OneStepT5 | CrossEncoder, pairs: int, tokens: int) -> int:
     """Bytes that a forward pass of `pairs` × `tokens` keeps for the backward pass.
 
     With activation checkpointing, the kept layer inputs and, on top, one encoder layer while it is computed again.
     """
     kept = _kept_bytes(student, pairs, tokens)
-    if not student.gradient_checkpointing:
+    if not isinstance(student, OneStepT5) or not student.gradient_checkpointing:
         return kept
     student.gradient_checkpointing = False
     whole = _kept_bytes(student, pairs, tokens)
@@ -101,7 +139,7 @@ def activation_bytes(student: OneStepT5, pairs: int, tokens: int) -> int:
     return kept + (whole - kept) // len(student.t5.encoder.block)
 
 
-def _kept_bytes(student: OneStepT5, pairs: int, tokens: int) -> int:
+def _kept_bytes(student: OneStepT5 | CrossEncoder, pairs: int, tokens: int) -> int:
     own = {parameter.untyped_storage()._cdata for parameter in student.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -113,7 +151,8 @@ def _kept_bytes(student: OneStepT5, pairs: int, tokens: int) -> int:
 
     with torch.device("meta"):
         ids_BL = torch.zeros(pairs, tokens, dtype=torch.long)
-        mask_BL = torch.ones(pairs, tokens, dtype=torch.bool)
+        # Encoders make their own mask; whether it is full they would ask of its values, which are not there.
+        mask_BL = torch.ones(pairs, tokens, dtype=torch.bool) if isinstance(student, OneStepT5) else None
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             student(ids_BL, mask_BL)
     return sum(storage.nbytes() for storage in kept.values())
@@ -137,40 +176,39 @@ def state_bytes(parameters: int, identity: TrainIdentity, execution: TrainExecut
     return weights + gradients + optimiser
 
 
-def amount_of_work(identity: TrainIdentity, student: OneStepT5, most_tokens: int) -> dict[str, Any]:
-    """Updates, pairs, and operations: six for each weight of the encoder and token, and the attention's products."""
-    manifest = read_manifest(identity.labels or identity.pairs or "")
-    rows = sum(shard.rows for shard in manifest.shards)
-    tokens = tokens_per_pair(manifest, most_tokens)
+def amount_of_work(identity: TrainIdentity, execution: TrainExecution, start: Planned, rows: Rows) -> dict[str, Any]:
+    """Updates, pairs, and operations: a forward pass, twice as much backward, and once more where activations are
+    computed again."""
     if identity.steps is not None:
         steps = identity.steps
     else:
         assert identity.epochs is not None
-        steps = identity.epochs * -(-_rows_of_an_epoch(identity, manifest, rows) // identity.batch_size)
-    layers = student.t5.encoder.block
-    weights = sum(parameter.numel() for parameter in layers.parameters())
-    attention = 12 * len(layers) * student.t5.config.num_heads * student.t5.config.d_kv * tokens
+        steps = identity.epochs * -(-_rows_of_an_epoch(identity, rows) // identity.batch_size)
     pairs = steps * identity.batch_size
-    return {
-        "steps": steps,
-        "pairs": pairs,
-        "tokens_per_pair": round(tokens, 1),
-        "flops": pairs * tokens * (6 * weights + attention),
-    }
+    tokens = min(rows.tokens, start.max_length)
+    forward = scoring_flops(start.shape, start.architecture, pairs, pairs * tokens, pairs * tokens**2)
+    passes = 4 if execution.activation_checkpointing else 3
+    return {"steps": steps, "pairs": pairs, "tokens_per_pair": round(tokens, 1), "flops": passes * forward}
 
 
-def tokens_per_pair(manifest: Manifest, most: int) -> float:
-    """Mean length of the labelled pairs in the teacher's tokens; half the limit where nothing was labelled."""
-    tokens, labelled = manifest.figures.get("tokens"), manifest.counts.get("labelled")
-    return min(most, tokens / labelled) if tokens and labelled else most / 2
+def rows_of(manifests: list[Manifest], most: int) -> Rows:
+    """Pairs of several sets together, with their mean length in the teachers' tokens; half of the longest where
+    nothing was labelled."""
+    pairs = sum(shard.rows for manifest in manifests for shard in manifest.shards)
+    positives = [manifest.counts.get("positives") for manifest in manifests]
+    tokens = sum(manifest.figures.get("tokens") or 0 for manifest in manifests)
+    labelled = sum(manifest.counts.get("labelled") or 0 for manifest in manifests)
+    known = None if None in positives else sum(count or 0 for count in positives)
+    return Rows(pairs, known, min(most, tokens / labelled) if tokens and labelled else most / 2)
 
 
-def _rows_of_an_epoch(identity: TrainIdentity, manifest: Manifest, rows: int) -> int:
+def _rows_of_an_epoch(identity: TrainIdentity, rows: Rows) -> int:
     negatives = identity.negatives_per_positive
     if negatives is None and identity.loss == "ce":
         negatives = 1
-    positives = manifest.counts.get("positives")
-    return rows if negatives is None or positives is None else min(rows, positives * (1 + negatives))
+    if negatives is None or rows.positives is None:
+        return rows.pairs
+    return min(rows.pairs, rows.positives * (1 + negatives))
 
 
 def render(summary: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import torch
 
 from inranker.errors import UserError
 from inranker.rerankers import load_reranker
+from inranker.rerankers.shapes import planned_model
 from inranker.training.config import Hardware, TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.plan import _kept_bytes, activation_bytes, meta_student, plan, state_bytes
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
@@ -44,14 +45,16 @@ def test_activations_are_those_of_a_real_forward_pass(identity):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         module(torch.ones(3, 40, dtype=torch.long), torch.ones(3, 40, dtype=torch.bool))
     real = sum(storage.nbytes() for storage in kept.values())
-    assert activation_bytes(meta_student(identity, False), 3, 40) == pytest.approx(real, rel=0.05)
+    assert activation_bytes(meta_student(identity, planned_model(identity.start), False), 3, 40) == pytest.approx(
+        real, rel=0.05
+    )
 
 
 def test_activations_grow_with_pairs_and_shrink_with_checkpointing(identity):
-    student = meta_student(identity, False)
+    student = meta_student(identity, planned_model(identity.start), False)
     one, two = _kept_bytes(student, 4, 64), _kept_bytes(student, 8, 64)
     assert 1.9 < two / one < 2.1
-    assert activation_bytes(meta_student(identity, True), 8, 64) < 0.7 * two
+    assert activation_bytes(meta_student(identity, planned_model(identity.start), True), 8, 64) < 0.7 * two
 
 
 def test_a_plan_counts_updates_and_says_what_fits(identity):
