@@ -37,6 +37,7 @@ STAGES = {
     "vocabulary": StageEntry("inranker.starts", "inranker.starts:VocabularyConfig", "vocabulary"),
     "create": StageEntry("inranker.starts", "inranker.starts:CreateConfig", "create"),
     "encoder": StageEntry("inranker.starts", "inranker.starts:EncoderConfig", "encoder"),
+    "shrink": StageEntry("inranker.shrinking", "inranker.shrinking:ShrinkConfig", "shrink"),
     "mine": StageEntry("inranker.mining", "inranker.mining:MineConfig", "mine"),
     "align": StageEntry("inranker.aligning", "inranker.aligning:AlignConfig", "align"),
     "import": StageEntry("inranker.labeling.importing", "inranker.labeling.importing:ImportConfig", "import_labels"),
@@ -127,6 +128,17 @@ def distill(config: DistillConfig) -> dict[str, Any]:
             break
         _write_summary(store, summary)
     return summary | {"table": summary_table(summary)}
+
+
+def plan(config: DistillConfig) -> dict[str, Any]:
+    """What the stages will take: pairs, updates, operations, GPU-hours, memory, cost; nothing is run or fetched.
+
+    Raises:
+        UserError: a name, a stage or a field of a stage is wrong.
+    """
+    from inranker.planning.recipe import plan_stages
+
+    return plan_stages([(call, stage_config) for call, stage_config, _ in prepare(config)], config.execution)
 
 
 def prepare(config: DistillConfig) -> list[tuple[StageCall, Any, Callable[[Any], dict[str, Any]]]]:

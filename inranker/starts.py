@@ -105,7 +105,7 @@ def vocabulary(config: VocabularyConfig) -> dict[str, Any]:
     def make(folder: Path) -> dict[str, Any]:
         return train_vocabulary(texts(), config.identity.size, folder)
 
-    return _folder_stage("vocabulary", config.output, TOKENIZER, identity, make)
+    return folder_stage("vocabulary", config.output, TOKENIZER, identity, make)
 
 
 def create(config: CreateConfig) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def create(config: CreateConfig) -> dict[str, Any]:
     def make(folder: Path) -> dict[str, Any]:
         return dict(create_t5(chosen.shape, str(tokenizer), chosen.seed, folder, max_length=chosen.max_length))
 
-    return _folder_stage("create", config.output, MODEL, identity, make)
+    return folder_stage("create", config.output, MODEL, identity, make)
 
 
 def encoder(config: EncoderConfig) -> dict[str, Any]:
@@ -141,10 +141,10 @@ def encoder(config: EncoderConfig) -> dict[str, Any]:
     def make(folder: Path) -> dict[str, Any]:
         return dict(create_cross_encoder(chosen.start, chosen.seed, folder, chosen.max_length))
 
-    return _folder_stage("encoder", config.output, MODEL, identity, make)
+    return folder_stage("encoder", config.output, MODEL, identity, make)
 
 
-def _folder_stage(
+def folder_stage(
     stage: str, output: str, folder: str, identity: dict[str, Any], make: Callable[[Path], dict[str, Any]]
 ) -> dict[str, Any]:
     """A stage whose output is one folder of files, written on this machine's disk and uploaded where that is asked."""
