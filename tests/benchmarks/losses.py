@@ -1,10 +1,11 @@
 """Appendix C of the paper in small: which loss makes the better student of the same labels.
 
-    make quickstart && python -m tests.benchmarks.losses --json losses.json      # 12 minutes on two cores
+    python pipelines/distill.py pipelines/recipes/from-scratch.yaml              # seven minutes on two cores
+    python -m tests.benchmarks.losses --json losses.json                         # five more
 
-The quickstart's teacher, labels and student shape; losses mse (Eq. 2), true_only and kl; five seeds, of which each sets
+That recipe's teacher, labels and student shape; losses mse (Eq. 2), true_only and kl; five seeds, of which each sets
 the student's start and the order of its batches; the same updates. Students train two at a time, a core each, in
-processes of their own. nDCG@10 is on the quickstart's held-out queries; every student re-ranks the same candidates.
+processes of their own. nDCG@10 is on the recipe's held-out queries; every student re-ranks the same candidates.
 Intervals of a loss are Student's t over its seeds; those of a difference come from a bootstrap over queries of the
 seeds' mean, with Holm's correction over the tests.
 """
@@ -33,7 +34,7 @@ from inranker.training.config import TrainExecution, TrainIdentity
 
 from .harness import write
 
-RECIPE = Path("pipelines/recipes/quickstart.yaml")
+RECIPE = Path("pipelines/recipes/from-scratch.yaml")
 LOSSES = ("mse", "true_only", "kl")
 MEASURE = "nDCG@10"
 Values = dict[str, float]
@@ -42,14 +43,14 @@ Values = dict[str, float]
 def main() -> None:
     """Train, evaluate, print the tables and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quickstart", type=Path, default=Path("out/quickstart"), help="a finished quickstart")
+    parser.add_argument("--made", type=Path, default=Path("out/from-scratch"), help="what the recipe made")
     parser.add_argument("--output", type=Path, default=Path("out/losses"), help="students and evaluation")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="updates; the recipe's when left out")
     parser.add_argument("--json", help="file for the results")
     arguments = parser.parse_args()
-    if not (arguments.quickstart / "labels" / "manifest.json").exists():
-        parser.error(f"{arguments.quickstart} has no finished labels; run `make quickstart` first")
+    if not (arguments.made / "labels" / "manifest.json").exists():
+        parser.error(f"{arguments.made} has no finished labels; run `python pipelines/distill.py {RECIPE}` first")
     stages = {stage["name"]: stage["config"]["identity"] for stage in read_yaml(RECIPE)["stages"]}
     arms = [(loss, seed) for seed in range(arguments.seeds) for loss in LOSSES]
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
@@ -78,9 +79,9 @@ def train_student(loss: str, seed: int, stages: dict[str, dict[str, Any]], argum
         return float(json.loads(done.read_text()))
     chosen, shape = stages["student"], stages["student-start"]
     start = arguments.output / f"start-{loss}-{seed}"
-    vocabulary = arguments.quickstart / "vocabulary" / "tokenizer"
+    vocabulary = arguments.made / "vocabulary" / "tokenizer"
     create_t5(build_config(T5Shape, shape["shape"], "shape"), vocabulary, seed, start, max_length=shape["max_length"])
-    given = {"labels": str(arguments.quickstart / "labels"), "start": str(start), "loss": loss, "seed": seed}
+    given = {"labels": str(arguments.made / "labels"), "start": str(start), "loss": loss, "seed": seed}
     steps = {"steps": arguments.steps} if arguments.steps else {}
     identity: TrainIdentity = build_config(TrainIdentity, {**chosen, **given, **steps}, "student")
     os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
@@ -105,7 +106,7 @@ def measure(arms: list[tuple[str, int]], stage: dict[str, Any], arguments: argpa
         collection="python-docs",
         split=stage["split"],
         depth=stage["depth"],
-        systems=["bm25", f"teacher={arguments.quickstart / 'teacher' / 'student'}", *students],
+        systems=["bm25", f"teacher={arguments.made / 'teacher' / 'student'}", *students],
         teacher="teacher",
     )
     output = arguments.output / f"evaluation-{len(arms)}-{arguments.steps or 'recipe'}"
