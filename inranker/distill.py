@@ -48,6 +48,7 @@ STAGES = {
     "train": StageEntry("inranker.training.loop", "inranker.training.config:TrainConfig", "train"),
     "evaluate": StageEntry("inranker.evaluation.stage", "inranker.evaluation.config:EvaluateConfig", "evaluate"),
     "average": StageEntry("inranker.evaluation.averages", "inranker.evaluation.averages:AverageConfig", "average"),
+    "arms": StageEntry("inranker.evaluation.arms", "inranker.evaluation.arms:ArmsConfig", "arms"),
 }
 # Stages whose outputs lie below their directory, each with a manifest of its own.
 OUTPUTS_OF = {"import": ("pairs", "labels")}
