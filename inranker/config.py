@@ -184,7 +184,8 @@ def _dotted_fields(config_class: type, prefix: str = "") -> dict[str, str]:
         parts = (hint, *typing.get_args(hint))
         inner = next((part for part in parts if dataclasses.is_dataclass(part)), None)
         lists = [part for part in parts if typing.get_origin(part) is list]
-        names[prefix + name] = "" if not lists else "or one" if str in parts else "list"
+        or_one = str in parts and hint not in lists  # the str of a list[str] is that of its items
+        names[prefix + name] = "" if not lists else "or one" if or_one else "list"
         if inner is not None and typing.get_origin(hint) is not list:
             names |= _dotted_fields(typing.cast(type, inner), f"{prefix}{name}.")
     return names

@@ -81,6 +81,11 @@ def test_lists_may_be_given_as_words(words: list[str]) -> None:
     assert parse("--collection", "a", *words).identity.systems == ["bm25", "x/y"]
 
 
+@pytest.mark.parametrize("words", [["--systems", "x/y"], ["--systems=x/y"], ["--identity.systems", "x/y"]])
+def test_a_list_of_one_word_is_a_list(words: list[str]) -> None:
+    assert parse("--collection", "a", *words).identity.systems == ["x/y"]
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
