@@ -114,5 +114,10 @@ COMMANDS: dict[str, Command] = {
         "inranker.evaluation.averages:average",
         "average the figures of several collections",
     ),
-    "distill": Command("inranker.distill:DistillConfig", "inranker.distill:distill", "run a recipe's stages in order"),
+    "distill": Command(
+        "inranker.distill:DistillConfig",
+        "inranker.distill:distill",
+        "run a recipe's stages in order",
+        {"plan": "inranker.distill:plan"},
+    ),
 }

@@ -14,6 +14,7 @@ from inranker.config import build_config
 from inranker.errors import UserError
 from inranker.evaluation.table import render_table
 from inranker.manifest import read_manifest, to_json, verify_shards
+from inranker.planning.speeds import DistillExecution
 from inranker.recipe import StageCall, base_names, needed, repeated, written_out
 from inranker.storage import Store
 
@@ -52,22 +53,6 @@ STAGES = {
 }
 # Stages whose outputs lie below their directory, each with a manifest of its own.
 OUTPUTS_OF = {"import": ("pairs", "labels")}
-
-
-@dataclass(frozen=True)
-class DistillExecution:
-    """What `--plan` reckons with; running the stages looks at none of it."""
-
-    gpu_memory_gb: float = 80.0
-    """Memory of a GPU, in 10⁹ bytes."""
-    gpu_tflops: float = 312.0
-    """Its peak in bfloat16, in 10¹² operations a second (the paper's A100: 312; H100: 989)."""
-    training_utilisation: float = 0.35
-    """Share of the peak that training reaches."""
-    scoring_utilisation: float = 0.5
-    """Share of the peak that labelling and re-ranking reach."""
-    price_per_hour: float | None = None
-    """Price of a GPU for an hour, in any currency."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 python pipelines/distill.py pipelines/recipes/quickstart.yaml                       # seven minutes on two cores
 python pipelines/distill.py pipelines/recipes/quickstart.yaml --collection beir:path/to/scifact --output out/mine
 python pipelines/distill.py pipelines/recipes/scifact-smoke.yaml --tokenizer path/to/t5-tokenizer
+python pipelines/distill.py pipelines/recipes/paper/inranker-60m.yaml --plan --price_per_hour 2   # run nothing
 """
 
 from inranker.cli import main
-from inranker.distill import DistillConfig, distill
+from inranker.distill import DistillConfig, distill, plan
+
+MODES = {"plan": (plan, "say what each stage will take: pairs, updates, GPU-hours, memory, cost; run nothing")}
 
 if __name__ == "__main__":
-    main(DistillConfig, distill, __doc__)
+    main(DistillConfig, distill, __doc__, MODES)

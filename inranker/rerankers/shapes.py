@@ -104,6 +104,8 @@ def planned_model(name: str | Path, **overrides: Any) -> Planned:
             "inranker/rerankers/shapes.py"
         )
     kind, family, fields = KNOWN[str(name)]
+    if _architecture(kind) == "t5":
+        fields = {"decoder_start_token_id": 0, **fields}
     return Planned(AutoConfig.for_model(kind, **fields), _architecture(kind), _contract(family, chosen).max_length)
 
 

@@ -110,6 +110,8 @@ class Hardware:
     """Its peak in the job's precision, in 10¹² operations a second (A100 in bfloat16: 312)."""
     utilisation: float = 0.35
     """Share of the peak that training reaches."""
+    update_seconds: float = 0.03
+    """The least that an update takes, however small the student: a GPU waits for its kernels to be launched."""
     price_per_hour: float | None = None
     """Price of a GPU for an hour, in any currency."""
 

@@ -73,7 +73,8 @@ def plan_of(identity: TrainIdentity, execution: TrainExecution, start: Planned, 
     asked = (state_bytes(parameters, identity, execution) + activations) / GB
     work = amount_of_work(identity, execution, replace(start, shape=shape_of(student)), rows)
     hardware = execution.hardware
-    hours = work["flops"] / (hardware.gpu_tflops * 1e12 * hardware.utilisation * execution.workers) / 3600
+    seconds = work["flops"] / (hardware.gpu_tflops * 1e12 * hardware.utilisation * execution.workers)
+    hours = max(seconds, work["steps"] * hardware.update_seconds) / 3600
     price = hardware.price_per_hour
     summary = {
         "stage": "train",
