@@ -94,25 +94,54 @@ class Order:
         return deal(rows, self.lengths, self.rules.batch_size, self.rules.length_window, self._random(epoch, PERMUTE))
 
     def _grouped_batches(self, rows: np.ndarray, epoch: int) -> np.ndarray:
-        """Whole queries: as many in a batch as have room when all are as large as the largest."""
+        """Whole queries, as many in a batch as have room."""
         rows = rows[np.argsort(self.groups[rows], kind="stable")]
         starts = np.flatnonzero(np.r_[True, np.diff(self.groups[rows]) != 0])
         sizes = np.diff(np.r_[starts, len(rows)])
-        queries_in_batch = self.rules.batch_size // int(sizes.max())
-        if not queries_in_batch:
+        if sizes.max() > self.rules.batch_size:
             raise UserError(
                 f"a query has {sizes.max()} pairs, more than batch_size {self.rules.batch_size}, and this loss needs "
                 "a query's pairs in one batch; raise batch_size or set negatives_per_positive"
             )
         longest = np.maximum.reduceat(self.lengths[rows], starts)
-        queries = deal(
-            np.arange(len(starts)), longest, queries_in_batch, self.rules.length_window, self._random(epoch, PERMUTE)
-        )
-        plan = np.full((len(queries), queries_in_batch * int(sizes.max())), IGNORED)
-        for batch, members in enumerate(queries):
-            taken = np.concatenate([rows[starts[q] : starts[q] + sizes[q]] for q in members])
-            plan[batch, : len(taken)] = taken
+        random = self._random(epoch, PERMUTE)
+        taken = [
+            np.concatenate([rows[starts[q] : starts[q] + sizes[q]] for q in members])
+            for members in deal_queries(sizes, longest, self.rules.batch_size, self.rules.length_window, random)
+        ]
+        plan = np.full((len(taken), max(map(len, taken))), IGNORED)
+        for batch, own in enumerate(taken):
+            plan[batch, : len(own)] = own
         return plan
+
+
+def deal_queries(
+    sizes: np.ndarray, longest: np.ndarray, size: int, window: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Queries in random order as batches of at most `size` pairs; queries with as many pairs go together.
+
+    Largest first, so that how many batches there are depends on the sizes alone and is the same in every epoch.
+
+    Args:
+        sizes: pairs of each query, none more than `size`.
+        longest: tokens of its longest pair.
+        size: pairs of a batch.
+        window: as `deal`'s, among queries of one size.
+    """
+    kinds = np.unique(sizes)
+    if len(kinds) == 1:
+        return list(deal(np.arange(len(sizes)), longest, size // int(kinds[0]), window, random))
+    dealt: list[list[int]] = []
+    room = 0
+    for pairs in kinds[::-1].tolist():
+        queries = np.flatnonzero(sizes == pairs)
+        for query in by_length(queries[random.permutation(len(queries))], longest, size // pairs * window).tolist():
+            if pairs > room:
+                dealt.append([])
+                room = size
+            dealt[-1].append(query)
+            room -= pairs
+    return [np.array(members) for members in dealt]
 
 
 def deal(rows: np.ndarray, lengths: np.ndarray, size: int, window: int, random: np.random.Generator) -> np.ndarray:
@@ -126,8 +155,13 @@ def deal(rows: np.ndarray, lengths: np.ndarray, size: int, window: int, random: 
     rows = rows[random.permutation(len(rows))]
     rows = np.resize(rows, -(-len(rows) // size) * size)
     if window > 1:
-        rows = rows[np.lexsort((lengths[rows], np.arange(len(rows)) // (size * window)))]
+        rows = by_length(rows, lengths, size * window)
     return rows.reshape(-1, size)
+
+
+def by_length(rows: np.ndarray, lengths: np.ndarray, window: int) -> np.ndarray:
+    """Rows in which each `window` of them are sorted by length, shortest first."""
+    return rows[np.lexsort((lengths[rows], np.arange(len(rows)) // window))]
 
 
 def pieces(rows: np.ndarray, groups: np.ndarray | None, count: int) -> list[np.ndarray]:

@@ -96,6 +96,26 @@ def test_grouped_batches_hold_whole_queries():
         assert (np.bincount(groups[rows])[np.unique(groups[rows])] == 10).all()
 
 
+def test_a_large_query_takes_no_room_from_the_batches_of_the_others():
+    sizes = np.r_[40, 16, np.full(50, 8), np.full(7, 3)]
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    random = np.random.default_rng(2)
+    lengths, positive = random.integers(5, 200, len(groups)), np.zeros(len(groups), bool)
+    order = Order(OrderRules(5, 48, length_window=1, grouped=True), lengths, positive, groups)
+    epochs = [
+        [order.batch(epoch * order.steps_per_epoch + step) for step in range(order.steps_per_epoch)] for epoch in (0, 1)
+    ]
+    for batches in epochs:
+        assert np.array_equal(np.sort(np.concatenate(batches)), np.arange(len(groups)))
+        assert all(
+            len(rows) <= 48
+            and (np.bincount(groups[rows])[np.unique(groups[rows])] == sizes[np.unique(groups[rows])]).all()
+            for rows in batches
+        )
+    assert order.steps_per_epoch == 11  # 40; 16, four 8s; six 8s, seven times; four 8s, five 3s; two 3s
+    assert not all(np.array_equal(a, b) for a, b in zip(*epochs, strict=True))
+
+
 def test_length_windows_cut_padding_without_sorting_the_epoch():
     lengths, positive, groups = data(6400, 640)
 
