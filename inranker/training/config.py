@@ -123,7 +123,8 @@ class TrainExecution:
     workers: int = 1
     """Training processes, one a GPU; Ray places them over the nodes of its cluster."""
     use_gpu: bool | None = None
-    """Train on GPUs; null: where the cluster has as many as there are workers."""
+    """Train on GPUs; null: where the cluster has as many as there are workers; true with `node_resource`: wait until an
+    autoscaler has started them."""
     threads: int | None = None
     """CPU threads of a worker; null: the machine's cores divided by the workers."""
     node_resource: str | None = None

@@ -105,7 +105,10 @@ def make_job(config: TrainConfig, source: Source, dev: dict[str, Any] | None) ->
     gpus = int(ray.cluster_resources().get("GPU", 0))
     on_gpu = execution.use_gpu if execution.use_gpu is not None else gpus >= execution.workers
     if on_gpu and gpus < execution.workers:
-        raise UserError(f"use_gpu: the cluster has {gpus} GPUs for {execution.workers} workers")
+        missing = f"the cluster has {gpus} GPUs for {execution.workers} workers"
+        if execution.node_resource is None:
+            raise UserError(f"use_gpu: {missing}; where an autoscaler starts such nodes, name their --node_resource")
+        print(f"{missing}; waiting for nodes with the resource {execution.node_resource!r}", file=sys.stderr)
     local = Store(config.output).local_path()
     output = str(local.resolve()) if local is not None else config.output
     return Job(config.identity, execution, source, output, on_gpu, cpu_threads(execution), dev)
