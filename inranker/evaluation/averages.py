@@ -12,9 +12,13 @@ from typing import Any
 from inranker.corpora.beir16 import SETS
 from inranker.errors import UserError
 from inranker.evaluation import paper
+from inranker.evaluation.comparison import render_comparison
 from inranker.evaluation.output import SUMMARY
+from inranker.evaluation.significance import holm
 from inranker.evaluation.table import render_table
 from inranker.manifest import read_manifest, to_json
+from inranker.report.average import write_average_report
+from inranker.report.job import report_or_warn
 from inranker.storage import Store
 
 AVERAGE = "average.json"
@@ -37,7 +41,7 @@ class AverageConfig:
     against: str | None = None
     """`paper`: show the paper's means over the same sets, of systems that are named as there."""
     output: str | None = None
-    """Directory or URL for average.json; null only returns the summary."""
+    """Directory or URL for average.json and report.html; null only returns the summary."""
 
 
 def average(config: AverageConfig) -> dict[str, Any]:
@@ -45,7 +49,9 @@ def average(config: AverageConfig) -> dict[str, Any]:
 
     Returns:
         `sets` (collection -> system -> value), `averages` (group -> system -> mean, of the systems that every
-        evaluation has), `against` where a reference is named, and a `table`.
+        evaluation has), `comparison` (set -> system -> its difference to the baseline, where all evaluations have
+        compared with the same one by this measure), `parameters`, `against` where a reference is named, a `table`, and
+        `report`, the page's URL, where there is an output.
 
     Raises:
         UserError: a directory is no evaluation, two are of one collection or at different depths, the measure is
@@ -62,13 +68,26 @@ def average(config: AverageConfig) -> dict[str, Any]:
         for group, names in groups.items()
     }
     tables = [render_table(_rows(systems, {**sets, **averages}))]
-    summary: dict[str, Any] = {"stage": "average", "measure": config.measure, "sets": sets, "averages": averages}
+    summary: dict[str, Any] = {
+        "stage": "average",
+        "measure": config.measure,
+        "depth": summaries[0]["depth"],
+        "sets": sets,
+        "averages": averages,
+        "parameters": {name: count for one in summaries for name, count in one.get("parameters", {}).items()},
+        "evaluations": {name: one.get("fingerprint") for name, one in zip(sets, summaries, strict=True)},
+    }
+    if (compared := _comparison(summaries, list(sets), systems, config.measure)) is not None:
+        summary["comparison"] = compared
+        tables.append(_render_comparison(compared, config.measure))
     if config.against:
         summary["against"] = _against(config, groups, averages, summaries)
         tables += [f"{group}\n{found['table']}" for group, found in summary["against"].items()]
     summary["table"] = "\n\n".join(tables)
     if config.output:
-        Store(config.output).write(AVERAGE, to_json(summary))
+        store = Store(config.output)
+        store.write(AVERAGE, to_json(summary))
+        summary |= report_or_warn(lambda: write_average_report(store, summary), "average.py once more")
     return summary
 
 
@@ -115,6 +134,31 @@ def _groups(names: list[str], config: AverageConfig) -> dict[str, list[str]]:
             "out-of-domain": [name for name in names if name not in trained],
         }
     return {group: members for group, members in groups.items() if members}
+
+
+def _comparison(
+    summaries: list[dict[str, Any]], sets: list[str], systems: list[str], measure: str
+) -> dict[str, Any] | None:
+    """The evaluations' own comparisons, p-values corrected anew: over every set and system at once."""
+    found = [one.get("comparison") or {} for one in summaries]
+    if len({(one.get("baseline"), one.get("measure")) for one in found}) > 1 or found[0].get("measure") != measure:
+        return None
+    rows = {
+        name: {system: dict(one["systems"][system]) for system in systems if system in one["systems"]}
+        for name, one in zip(sets, found, strict=True)
+    }
+    every = [row for own in rows.values() for row in own.values()]
+    for row in every:
+        row.pop("worst", None)
+    for test in ("p_t_test", "p_randomisation"):
+        for row, adjusted in zip(every, holm([row[test] for row in every]), strict=True):
+            row[f"{test}_holm"] = adjusted
+    return {"baseline": found[0]["baseline"], "sets": rows} if every else None
+
+
+def _render_comparison(compared: dict[str, Any], measure: str) -> str:
+    by_set = {f"{name}: {system}": row for name, own in compared["sets"].items() for system, row in own.items()}
+    return render_comparison({"baseline": compared["baseline"], "systems": by_set}, measure)
 
 
 def _rows(systems: list[str], columns: Mapping[str, Mapping[str, float]]) -> Means:
