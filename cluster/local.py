@@ -89,7 +89,7 @@ class LocalCluster:
         self.folder = Path(tempfile.mkdtemp(prefix="ir-"))
         self.port, self.dashboard_port, client_port = free_ports(3)
         self.head = self._start(
-            *("--head", f"--port={self.port}", "--num-cpus=0", f"--temp-dir={self.folder}"),
+            *("--head", f"--port={self.port}", "--num-cpus=0"),
             *(f"--include-dashboard={str(self.dashboard).lower()}", f"--dashboard-host={ADDRESS}"),
             *(f"--dashboard-port={self.dashboard_port}", f"--ray-client-server-port={client_port}"),
             f"--system-config={json.dumps(SOON_MISSED)}",
@@ -131,13 +131,15 @@ class LocalCluster:
 
     def _start(self, *words: str) -> Node:
         self.started += 1
-        name = f"node-{self.started}"
+        name = f"node-{self.started}"  # short, as it is part of those paths
         with open(self.folder / f"{name}.log", "wb") as log:
             process = subprocess.Popen(
                 [
                     *(str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"),
                     *(f"--node-ip-address={ADDRESS}", f"--object-store-memory={STORE_BYTES}"),
                     # Nodes of one machine must not all ask for the same ports.
+                    # Nor share a folder: a node that goes takes a job's working directory with it.
+                    f"--temp-dir={self.folder / name}",
                     *("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0", *words),
                 ],
                 stdout=log,
