@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ import psutil
 
 ADDRESS = "127.0.0.1"
 START_SECONDS = 120
+STARTS = 3
+STARTED = "Ray runtime started"  # what `ray start` says of a node that is up
 STORE_BYTES = 100 * 1024 * 1024
 # By default Ray takes a minute to call a silent node dead.
 SOON_MISSED = {
@@ -87,17 +90,24 @@ class LocalCluster:
     def __enter__(self) -> Self:
         # Paths of sockets below it may have no more than 107 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="ir-"))
-        self.port, self.dashboard_port, client_port = free_ports(3)
+        self.port, self.dashboard_port, self.client_port = free_ports(3)
+        try:
+            self.head = self._started(self._start_head)
+            if self.dashboard:
+                self._wait_for(self.dashboard_port, self.head)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start_head(self) -> Node:
         self.head = self._start(
             *("--head", f"--port={self.port}", "--num-cpus=0"),
             *(f"--include-dashboard={str(self.dashboard).lower()}", f"--dashboard-host={ADDRESS}"),
-            *(f"--dashboard-port={self.dashboard_port}", f"--ray-client-server-port={client_port}"),
+            *(f"--dashboard-port={self.dashboard_port}", f"--ray-client-server-port={self.client_port}"),
             f"--system-config={json.dumps(SOON_MISSED)}",
         )
-        self._wait_for(self.port, self.head)
-        if self.dashboard:
-            self._wait_for(self.dashboard_port, self.head)
-        return self
+        return self.head
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for node in [*self.nodes, *([self.head] if self.head else [])]:
@@ -115,8 +125,8 @@ class LocalCluster:
         return f"http://{ADDRESS}:{self.dashboard_port}"
 
     def add_node(self, cpus: int) -> Node:
-        """One more machine; returns at once, the cluster counts it in some seconds later."""
-        node = self._start(f"--address={self.address}", f"--num-cpus={cpus}")
+        """One more machine; returns when it has joined."""
+        node = self._started(lambda: self._start(f"--address={self.address}", f"--num-cpus={cpus}"))
         self.nodes.append(node)
         return node
 
@@ -128,6 +138,21 @@ class LocalCluster:
     def logs(self) -> str:
         """What the nodes said when they were started, for when something is wrong."""
         return "\n".join(file.read_text(errors="replace")[-2000:] for file in sorted(self.folder.glob("node-*.log")))
+
+    def _started(self, start: Callable[[], Node]) -> Node:
+        """A node that has come up; Ray gives a node half a minute, in which a machine under load may not manage.
+
+        Raises:
+            RuntimeError: it did not come up, several times.
+        """
+        for _ in range(STARTS):
+            node = start()
+            while node.process.poll() is None:
+                if STARTED in (self.folder / f"{node.name}.log").read_text(errors="replace"):
+                    return node
+                time.sleep(0.1)
+            node.kill()
+        raise RuntimeError(f"a local Ray cluster did not come up: {self.logs()}")
 
     def _start(self, *words: str) -> Node:
         self.started += 1
