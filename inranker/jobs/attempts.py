@@ -25,8 +25,11 @@ class UnitAttempts:
         self.living_nodes = living_nodes
         self.starts: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
 
-    def begin(self, unit_name: str, stage: str, node: str = "") -> None:
+    def begin(self, unit_name: str, stage: str, node: str = "") -> int:
         """Note a start of a stage's work on a unit.
+
+        Returns:
+            How often it has been started, this time included.
 
         Raises:
             UserError: it has been started as often as it may.
@@ -41,6 +44,7 @@ class UnitAttempts:
                 f"unit {unit_name} ended its process {self.limit} times in {stage}; look at its {self.items} "
                 f"(number-start-stop are the {self.items} shard and rows) or raise --execution.max_attempts"
             )
+        return len(nodes)
 
     def _counted(self, nodes: list[str]) -> int:
         if self.living_nodes is None:

@@ -29,6 +29,7 @@ COMMIT_CPUS = 0.25  # commits wait for storage, not for a core
 # Not a whole CPU: Ray fuses neighbours that ask for the same resources, and preparing would move into the actor, where
 # it cannot run ahead of it or on another node.
 PREPARE_CPUS = 0.5
+UNITS_IN_HAND = 2
 ONE_UNIT = {"batch_size": 1, "batch_format": "pyarrow"}
 
 
@@ -49,11 +50,19 @@ class TaskStep:
 
 @dataclass(frozen=True)
 class ActorStep:
-    """Work that runs in a pool of actors; `work` is called with `arguments` and `device`, `threads` and `begin`."""
+    """Work that runs in a pool of actors.
+
+    Attributes:
+        name: what it is to people: "scoring".
+        work: a class called with `arguments`, `device`, `threads` and `begin`.
+        side_by_side: whether its object may be called for two units at a time on a CPU, so that cores that find nothing
+            left in a unit go on with the next.
+    """
 
     name: str
     work: type
     arguments: dict[str, Any] = field(default_factory=dict)
+    side_by_side: bool = False
 
 
 class RemoteAttempts:
@@ -63,8 +72,10 @@ class RemoteAttempts:
         self.attempts = attempts
         self.stage = stage
 
-    def __call__(self, unit_name: str) -> None:
-        ray.get(self.attempts.begin.remote(unit_name, self.stage, ray.get_runtime_context().get_node_id()))
+    def __call__(self, unit_name: str) -> int:
+        node = ray.get_runtime_context().get_node_id()
+        starts: int = ray.get(self.attempts.begin.remote(unit_name, self.stage, node))
+        return starts
 
 
 def unit_graph(
@@ -102,7 +113,13 @@ def _in_actors(prepared: Dataset, execution: Execution, step: ActorStep, begin: 
     return prepared.map_batches(
         step.work,
         fn_constructor_kwargs=step.arguments | placed,
-        compute=ActorPoolStrategy(min_size=execution.actors, max_size=execution.max_actors or execution.actors),
+        compute=ActorPoolStrategy(
+            min_size=execution.actors,
+            max_size=execution.max_actors or execution.actors,
+            # A unit is fetched while another is worked on.
+            max_concurrent_calls_per_actor=UNITS_IN_HAND,
+            enable_true_multi_threading=step.side_by_side and not on_gpu,
+        ),
         num_cpus=execution.cpus_per_actor,
         num_gpus=execution.gpus_per_actor or None,
         resources=marked_nodes(execution.node_resource),

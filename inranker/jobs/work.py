@@ -16,7 +16,9 @@ from inranker.storage import Store
 from inranker.units import unit_from_json
 
 
-def once_per_process(work: pa.Table, work_class: type, begin: Callable[[str], None], *arguments: Hashable) -> pa.Table:
+def once_per_process(
+    work: pa.Table, work_class: type, begin: Callable[[str], object], *arguments: Hashable
+) -> pa.Table:
     """Apply a step as a task: its object (tokenizer, store) is built once in each worker process.
 
     `begin` is told the unit's name first; it raises to stop a unit that has been started too often.

@@ -98,7 +98,7 @@ def score_units(config: LabelConfig, identity: dict[str, Any], work: UnitsToDo, 
             work.pending,
             execution,
             TaskStep("tokenising", stages.tokenise, tokenised_with),
-            ActorStep("scoring", stages.score, scored_with),
+            ActorStep("scoring", stages.score, scored_with, side_by_side=True),
             TaskStep("committing", stages.commit, (config.output, job)),
         ),
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from inranker.crashpoints import crash_point
+from inranker.jobs.turns import UnitTurns
 from inranker.jobs.work import buffer, one_row, require_shared_output
 from inranker.labeling.dedupe import ANSWER, answers_of, first_occurrences, not_scored, share_answers, text_keys
 from inranker.labeling.reuse import ReuseIndex
@@ -77,7 +78,7 @@ class PairTokenizer:
 
 
 class PairScorer:
-    """Stage 2: token ids -> logits. One teacher per instance.
+    """Stage 2: token ids -> logits. One teacher per instance, which several threads may call.
 
     Args:
         teacher: checkpoint or hub id.
@@ -85,7 +86,8 @@ class PairScorer:
         device: `cpu` or `cuda`.
         threads: CPU threads of the forward pass; None leaves torch's own.
         token_budget: tokens of a batch; None picks one for the device.
-        begin: told a unit's name before it is scored; raises to stop a unit that has been started too often.
+        begin: told a unit's name before it is scored, says how often it has been started; raises to stop a unit that
+            has been started too often.
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class PairScorer:
         device: str,
         threads: int | None,
         token_budget: int | None,
-        begin: Callable[[str], None],
+        begin: Callable[[str], int],
         overrides: dict[str, Any],
     ) -> None:
         import torch
@@ -104,21 +106,20 @@ class PairScorer:
             torch.set_num_threads(threads)  # a worker process starts with one thread per logical CPU it asked for
         reranker = load_reranker(teacher, device=device, dtype=precision, **overrides)
         self.logits = partial(reranker.logits, token_budget=token_budget) if token_budget else reranker.logits
-        self.begin = begin
+        self.turns = UnitTurns(begin)
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """Columns in: those of `PairTokenizer`. Columns out: unit, ids, quarantine, logits, n_tokens, truncated."""
         unit_text = work["unit"][0].as_py()
-        self.begin(unit_from_json(unit_text).name)
-        crash_point("before-score")
-        started = time.perf_counter()
         encoded = EncodedPairs(
             token_ids=buffer(work, "token_ids", np.int32),
             offsets=buffer(work, "offsets", np.int64),
             truncated=buffer(work, "truncated", np.bool_),
         )
-        logits_N2 = self.logits(encoded) if len(encoded) else np.zeros((0, 2), np.float32)
-        crash_point("after-score")
+        with self.turns.of(unit_from_json(unit_text).name) as spent:
+            crash_point("before-score")
+            logits_N2 = self.logits(encoded) if len(encoded) else np.zeros((0, 2), np.float32)
+            crash_point("after-score")
         return one_row(
             unit=unit_text,
             ids=work["ids"][0].as_py(),
@@ -126,7 +127,7 @@ class PairScorer:
             logits=logits_N2.astype(np.float32, copy=False).tobytes(),
             n_tokens=encoded.lengths.astype(np.int32).tobytes(),
             truncated=work["truncated"][0].as_py(),
-            seconds=time.perf_counter() - started,
+            seconds=spent.seconds,
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .cpu import FastT5, supports
 from .encode import EncodedPairs, PairEncoder
 from .encoder import load_cross_encoder
 from .running import BatchRunner, keep_freed_memory
+from .similarity import load_similarity
 from .t5 import OneStepT5
 
 # int8 keeps float32 weights in the module and makes 8-bit copies for inference.
@@ -42,6 +44,7 @@ class Reranker:
         self.device = torch.device(device)
         self.dtype = dtype
         self._fast: tuple[Any, FastT5] | None = None
+        self._freezing = Lock()
         self._forward = torch.compile(module, dynamic=True) if self.device.type == "cuda" else module
 
     @property
@@ -94,15 +97,16 @@ class Reranker:
 
     def _frozen(self, module: OneStepT5, longest: int) -> FastT5:
         """The CPU copy of the weights, made again when they have changed (a training step, a load)."""
-        state = [
-            (weight.data_ptr(), weight._version, float(weight.detach().view(-1)[:8].double().sum()))
-            for weight in module.parameters()
-        ]
-        if self._fast is None or self._fast[0] != state:
-            keep_freed_memory()
-            self._fast = state, FastT5(module, self.dtype)
-        self._fast[1].prepare(longest)
-        return self._fast[1]
+        with self._freezing:  # several threads may score
+            state = [
+                (weight.data_ptr(), weight._version, float(weight.detach().view(-1)[:8].double().sum()))
+                for weight in module.parameters()
+            ]
+            if self._fast is None or self._fast[0] != state:
+                keep_freed_memory()
+                self._fast = state, FastT5(module, self.dtype)
+            self._fast[1].prepare(longest)
+            return self._fast[1]
 
 
 def _fast_logits(fast: FastT5, encoded: EncodedPairs, rows: np.ndarray) -> np.ndarray:
@@ -151,5 +155,6 @@ def _load_t5(path: Path, encoder: PairEncoder, dtype: torch.dtype) -> nn.Module:
 MODULES: dict[str, Callable[[Path, PairEncoder, torch.dtype], nn.Module]] = {
     "t5": _load_t5,
     "encoder": load_cross_encoder,
+    "similarity": load_similarity,
     "causal": load_causal,
 }

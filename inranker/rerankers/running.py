@@ -6,10 +6,12 @@ operation, and the small steps between matrix products run on all cores too.
 
 import ctypes
 import logging
+import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
+from threading import Barrier
 
 import numpy as np
 import torch
@@ -102,19 +104,43 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _on_threads(fill: Callable[[np.ndarray], None], plan: list[np.ndarray], workers: int) -> None:
     """Run the plan on threads that each use one core; the first error ends it."""
-    threads = torch.get_num_threads()
+    pool = _core_threads(workers)
+    futures = [pool.submit(fill, rows) for rows in plan]
     try:
-        # The number is a thread's own, but also the default of threads to come, so it is put back.
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            futures = [pool.submit(fill, rows) for rows in plan]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        for future in futures:
+            future.result()
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        wait(futures)  # those that run still write into the caller's array
+        raise
+
+
+@cache
+def _core_threads(workers: int) -> ThreadPoolExecutor:
+    """This process's threads of one core each, for all its callers: what the first has in hand goes first, and a core
+    that finds nothing left of it takes the next one's."""
+    threads = torch.get_num_threads()
+    all_there = Barrier(workers)
+
+    def begin() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # at its first use of torch a thread takes the default, which is 1 only now
+        all_there.wait()
+
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="one-core")
+    try:
+        for started in [pool.submit(begin) for _ in range(workers)]:
+            started.result()
     finally:
+        # The number is a thread's own, but also the default of threads to come, so it is put back.
         torch.set_num_threads(threads)
+    return pool
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of these threads.
+    os.register_at_fork(after_in_child=_core_threads.cache_clear)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class TextGenerator:
         purse: Any,
         device: str,
         threads: int | None,
-        begin: Callable[[str], None],
+        begin: Callable[[str], object],
     ) -> None:
         self.engine = engine(generator)(model, decoding, *settings, Place(device, threads, gpus))
         if purse is not None:

@@ -40,8 +40,9 @@ def poisoned(stage: type, end: Callable[[], object]) -> type:
         def __call__(self, work: pa.Table) -> pa.Table:
             unit = unit_from_json(work["unit"][0].as_py())
             if unit.name == POISON:
-                if isinstance(self, PairScorer):
-                    self.begin(unit.name)  # tasks are counted by what calls them
+                if isinstance(self, PairScorer):  # tasks are counted by what calls them
+                    with self.turns.of(unit.name):
+                        end()
                 end()
             return super().__call__(work)
 

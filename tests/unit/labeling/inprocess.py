@@ -36,7 +36,7 @@ def label_here(config: LabelConfig, *tokenizer_options: Any) -> dict[str, int]:
     job, teacher = fingerprint(identity), config.identity.teacher
     units = plan_units(pairs.shards, config.execution.unit_rows or 50)
     tokenise = PairTokenizer(config.identity.pairs, config.output, job, teacher, (), *tokenizer_options)
-    score = PairScorer(teacher, "float32", "cpu", 1, None, lambda unit: None, {})
+    score = PairScorer(teacher, "float32", "cpu", 1, None, lambda unit: 1, {})
     commit = LabelCommitter(config.output, job)
     counted = {"scored": 0, "duplicates": 0, "reused": 0}
     for unit in units:

@@ -77,7 +77,7 @@ def factory(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> Factory:
         output,
         load_reranker(str(teacher)),
         PairTokenizer(pairs.url, output.url, job, str(teacher), ()),
-        PairScorer(str(teacher), "float32", "cpu", 1, None, lambda unit: None, {}),
+        PairScorer(str(teacher), "float32", "cpu", 1, None, lambda unit: 1, {}),
         LabelCommitter(output.url, job),
     )
 
