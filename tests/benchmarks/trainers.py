@@ -42,8 +42,8 @@ def make_contender(
     order = Order(order_rules(identity), data.lengths, data.positive, data.groups)
     batches = [order.batch(step) for step in range(total_steps(identity, order))]
     if name == "transformers":
-        return HuggingFace(Path(identity.start), data, batches, device).run
-    return Original(Path(identity.start), rows, data, batches, device).run
+        return HuggingFace(identity, data, batches, device).run
+    return Original(identity, rows, data, batches, device).run
 
 
 class NoHooks:
@@ -86,9 +86,10 @@ class OurContender:
 class HuggingFace:
     """`transformers.Trainer`: token ids made before, batches of like length, padded to their longest."""
 
-    def __init__(self, start: Path, data: Any, batches: list[np.ndarray], device: torch.device) -> None:
-        self.start, self.data, self.batches, self.device = start, data, batches, device
-        self.tokenizer = AutoTokenizer.from_pretrained(start)
+    def __init__(self, identity: TrainIdentity, data: Any, batches: list[np.ndarray], device: torch.device) -> None:
+        self.start, self.data, self.batches, self.device = Path(identity.start), data, batches, device
+        self.bf16 = identity.precision == "bfloat16"
+        self.tokenizer = AutoTokenizer.from_pretrained(self.start)
 
     def collate(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """A batch as the model takes it."""
@@ -109,6 +110,7 @@ class HuggingFace:
                 learning_rate=7e-5,
                 lr_scheduler_type="constant",
                 use_cpu=self.device.type == "cpu",
+                bf16=self.bf16,
                 save_strategy="no",
                 logging_strategy="no",
                 report_to="none",
@@ -127,9 +129,14 @@ class Original(HuggingFace):
     """The released trainer's procedure: each batch tokenised as it comes and padded to 512."""
 
     def __init__(
-        self, start: Path, rows: list[dict[str, Any]], data: Any, batches: list[np.ndarray], device: torch.device
+        self,
+        identity: TrainIdentity,
+        rows: list[dict[str, Any]],
+        data: Any,
+        batches: list[np.ndarray],
+        device: torch.device,
     ) -> None:
-        super().__init__(start, data, batches, device)
+        super().__init__(identity, data, batches, device)
         self.rows = rows
 
     def collate(self, rows: np.ndarray) -> dict[str, torch.Tensor]:

@@ -1,12 +1,14 @@
 """How fast a student is trained, beside the released trainer's procedure and a well-set-up `transformers.Trainer`.
 
     python -m tests.benchmarks.training --json training.json                     # CPU, T5-small shape
+    python -m tests.benchmarks.training --precision bfloat16 --json bf16.json    # the same in bfloat16
     python -m tests.benchmarks.training --device cuda --size base --json gpu.json  # one GPU
 
 Real MS MARCO queries and passages, random weights in the published shapes, random targets, dropout 0. All contenders
 make the same updates on the same batches of 32 pairs with the same token ids, optimiser and schedule: the losses must
-agree. `original` tokenises each batch as it comes, pads to 512 and computes the whole vocabulary head, as the released
-trainer does; `transformers` has token ids made before, batches of like length and padding to the longest.
+agree. In bfloat16 the others compute under autocast, as `TrainingArguments(bf16=True)` has it. `original` tokenises
+each batch as it comes, pads to 512 and computes the whole vocabulary head, as the released trainer does; `transformers`
+has token ids made before, batches of like length and padding to the longest.
 """
 
 import argparse
@@ -34,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", choices=sorted(contenders.SHAPES), default="small")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of all contenders")
     parser.add_argument("--updates", type=int, default=20, help="updates over which losses are compared")
     parser.add_argument("--timed", type=int, default=3, help="updates of a round; a third of it, padded to 512")
     parser.add_argument("--rounds", type=int, default=3)
@@ -56,6 +59,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         schedule="constant",
         dropout=0.0,
         truncation="legacy-training",
+        precision=arguments.precision,
     )
     few = max(1, arguments.timed // 3)
     updates = {"inranker": arguments.timed, "transformers": arguments.timed, "original": few}
@@ -88,6 +92,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         }
         for name in seconds
     ]
+    for row in found:
+        row["precision"] = arguments.precision
     write(arguments.json, figures, found, arguments.device)
 
 
