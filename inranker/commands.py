@@ -109,6 +109,11 @@ COMMANDS: dict[str, Command] = {
         "re-rank a first stage with rerankers and measure them",
         {"report": "inranker.report.evaluate:report"},
     ),
+    "agree": Command(
+        "inranker.evaluation.agree:AgreeConfig",
+        "inranker.evaluation.agree:agree",
+        "measure agreement with a teacher or a language model, without qrels",
+    ),
     "average": Command(
         "inranker.evaluation.averages:AverageConfig",
         "inranker.evaluation.averages:average",

@@ -1,7 +1,8 @@
 """Generated queries as a collection: `synthetic:DIR`, the output of synthesize.py or filter_queries.py.
 
 Passages are those of the collection that the queries were written for; each kept query has one judgment, its source
-passage. There is one split, `train`.
+passage. Split `train` has all of them; `dev` has those of a tenth of the source passages, by the hash of the passage's
+id, and `train-without-dev` the rest, for measurements on queries that were not trained on.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ from inranker.manifest import read_shard
 from inranker.types import Passage, Qrel, Query
 
 SPLIT = "train"
+DEV, REST = "dev", "train-without-dev"
+DEV_ONE_IN = 10
 ROWS_AT_A_TIME = 10_000
 
 
@@ -49,8 +52,8 @@ class SyntheticCollection:
         self.made_from = {"synthesis": synthesis_link(path, manifest)}
 
     def splits(self) -> list[str]:
-        """The one split."""
-        return [SPLIT]
+        """All queries, and the two parts of them."""
+        return [SPLIT, DEV, REST]
 
     def passages_iter(self) -> Iterator[Passage]:
         """See Collection."""
@@ -59,12 +62,12 @@ class SyntheticCollection:
     def queries_iter(self, split: str) -> Iterator[Query]:
         """The queries that were kept, in the order of generation."""
         self._require(split)
-        return (Query(query_id, query) for query_id, query, _ in self._rows())
+        return (Query(query_id, query) for query_id, query, _ in self._rows(split))
 
     def qrels_iter(self, split: str) -> Iterator[Qrel]:
         """Each query's source passage, relevance 1."""
         self._require(split)
-        return (Qrel(query_id, passage_id, 1) for query_id, _, passage_id in self._rows())
+        return (Qrel(query_id, passage_id, 1) for query_id, _, passage_id in self._rows(split))
 
     def has_passages(self, passage_ids: Sequence[str]) -> list[bool]:
         """See Collection."""
@@ -81,12 +84,19 @@ class SyntheticCollection:
     def counts(self, split: str | None = None) -> dict[str, int]:
         """See Collection."""
         counts = self.passages.counts()
-        return counts | ({"judged_queries": self.table.num_rows, "qrels": self.table.num_rows} if split else {})
+        rows = sum(1 for _ in self._rows(split)) if split else 0
+        return counts | ({"judged_queries": rows, "qrels": rows} if split else {})
 
-    def _rows(self) -> Iterator[tuple[str, str, str]]:
+    def _rows(self, split: str) -> Iterator[tuple[str, str, str]]:
         for batch in self.table.to_batches(ROWS_AT_A_TIME):
-            yield from zip(*(batch[name].to_pylist() for name in ("query_id", "query", "passage_id")), strict=True)
+            rows = zip(*(batch[name].to_pylist() for name in ("query_id", "query", "passage_id")), strict=True)
+            yield from (row for row in rows if split == SPLIT or _held_out(row[2]) == (split == DEV))
 
     def _require(self, split: str) -> None:
-        if split != SPLIT:
-            raise UserError(f"{self.name} has no split {split!r}; generated queries are all in {SPLIT!r}")
+        if split not in self.splits():
+            raise UserError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits())}")
+
+
+def _held_out(passage_id: str) -> bool:
+    """Queries of one passage stay together: one that was trained on would give away the others."""
+    return int(hashlib.sha256(passage_id.encode()).hexdigest(), 16) % DEV_ONE_IN == 0

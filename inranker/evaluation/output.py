@@ -51,16 +51,14 @@ def write_output(
     shards = [
         _put(store, f"runs/{names[system]}.trec", *_run_bytes(run, names[system])) for system, run in runs.items()
     ]
-    lines = [json.dumps(record, ensure_ascii=False) for record in per_query_records(values)]
-    shards.append(_put(store, PER_QUERY, "".join(f"{line}\n" for line in lines).encode(), len(lines)))
-    for name, held in (files or {}).items():
+    for name, held in ({PER_QUERY: list(per_query_records(values))} | dict(files or {})).items():
         text = "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in held)
         shards.append(_put(store, name, text.encode(), len(held)))
     shards.append(_put(store, SUMMARY, to_json(summary), 1))
     write_manifest(
         store,
         Manifest(
-            stage="evaluate",
+            stage=summary["stage"],
             fingerprint=summary["fingerprint"],
             identity=identity,
             inputs={

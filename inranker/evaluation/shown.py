@@ -86,12 +86,12 @@ def queries_to_measure(
 
 def _synthesis_links(path: str, seen: set[str]) -> Iterator[dict[str, Any]]:
     """The links to query sets that lie behind a checkpoint, its start, its teacher and its pairs included."""
-    inputs = _inputs(path)
+    inputs = inputs_of(path)
     if inputs is None or (place := str(Path(path).expanduser().resolve())) in seen:
         return
     seen.add(place)
     for link in (*links(inputs, "pairs"), *links(inputs, "text_from")):
-        collection = (link.get("inputs") or _inputs(link.get("path", "")) or {}).get("collection") or {}
+        collection = (link.get("inputs") or inputs_of(link.get("path", "")) or {}).get("collection") or {}
         if "synthesis" in collection:
             yield collection["synthesis"]
     teachers = [link.get("teacher") or {} for link in links(inputs, "labels")]
@@ -100,7 +100,7 @@ def _synthesis_links(path: str, seen: set[str]) -> Iterator[dict[str, Any]]:
             yield from _synthesis_links(link["path"], seen)
 
 
-def _inputs(path: str) -> dict[str, Any] | None:
+def inputs_of(path: str) -> dict[str, Any] | None:
     """The inputs in the manifest of a directory, or of the job's output that it lies in; None where there is none."""
     folder = Path(path).expanduser()
     for place in (folder, folder.parent) if path and folder.is_dir() else ():

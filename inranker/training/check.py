@@ -32,6 +32,9 @@ def check(config: TrainConfig) -> None:
     for name in ("queries", "depth", "every"):
         if getattr(identity.dev, name) < 1:
             raise UserError(f"dev.{name}: {getattr(identity.dev, name)} must be 1 or more")
+    named = [identity.labels] if isinstance(identity.labels, str) else identity.labels or []
+    if identity.dev.labels is not None and identity.dev.labels.rstrip("/") in [url.rstrip("/") for url in named]:
+        raise UserError("dev.labels are those that are trained on; name labels of held-out queries")
     if identity.dropout is not None and not 0 <= identity.dropout < 1:
         raise UserError(f"dropout: {identity.dropout} must lie between 0 and 1, without 1")
     parts = execution.workers * execution.gradient_accumulation

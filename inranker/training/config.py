@@ -8,7 +8,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Dev:
-    """Measurements of nDCG@10 while training, on a small re-ranked BM25 run."""
+    """Measurements of nDCG@10 while training, on a small re-ranked BM25 run, or by the teacher's own judgment."""
 
     collection: str | None = None
     """Collection to measure on: beir:PATH, ir_datasets:ID, python-docs; null measures nothing."""
@@ -22,6 +22,9 @@ class Dev:
     """Updates between measurements; one is always made at the end."""
     keep: Literal["best", "last"] = "best"
     """Which student is saved: that of the best measurement, or the last."""
+    labels: str | None = None
+    """Labels of held-out queries in place of a collection, where there are no qrels: nDCG@10 with the teacher's P(true)
+    as gains. Split dev of a synthetic collection has such queries."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ ROWS = [
     (ANTS, "nests of paper"),
     (WASPS, "who builds nests"),
 ]
+SPLITS = ["train", "dev", "train-without-dev"]
 SHOWN = {"name": "beir/other", "split": "train", "query_ids": ["7"], "texts": ["shown to it"]}
 
 
@@ -40,7 +41,7 @@ def synthesis(tmp_path: Path) -> Path:
 
 def test_a_synthesized_query_set_is_a_collection(synthesis: Path) -> None:
     collection = open_collection(f"synthetic:{synthesis}")
-    assert (collection.name, collection.language, collection.splits()) == ("synthetic/beir/set", "en", ["train"])
+    assert (collection.name, collection.language, collection.splits()) == ("synthetic/beir/set", "en", SPLITS)
     kept = [ROWS[0], *ROWS[2:]]
     assert [query.text for query in collection.queries_iter("train")] == [text for _, text in kept]
     qrels = list(collection.qrels_iter("train"))
@@ -54,6 +55,19 @@ def test_a_synthesized_query_set_is_a_collection(synthesis: Path) -> None:
     assert open_collection(f"synthetic:{synthesis}", "pt").language == "pt"
     with pytest.raises(UserError, match="no split 'test'"):
         collection.queries_iter("test")
+
+
+def test_its_dev_split_shares_no_source_passage_with_the_rest(tmp_path: Path) -> None:
+    bodies = [{"_id": f"p{number}", "text": f"word{number} of the text"} for number in range(60)]
+    argument = f"beir:{write_beir(tmp_path / 'set', bodies)}"
+    rows = [(Passage(row["_id"], row["text"]), f"{ask} {row['text']}") for row in bodies for ask in ("what is", "why")]
+    collection = open_collection(f"synthetic:{make_synthesis(tmp_path / 'out', argument, rows, 'length')}")
+    held = {split: {qrel.passage_id for qrel in collection.qrels_iter(split)} for split in collection.splits()}
+    assert held["dev"] and not held["dev"] & held["train-without-dev"]
+    assert held["dev"] | held["train-without-dev"] == held["train"] and len(held["dev"]) < 15
+    counted = {split: len(list(collection.queries_iter(split))) for split in collection.splits()}
+    assert counted == {split: collection.counts(split)["judged_queries"] for split in collection.splits()}
+    assert counted["dev"] + counted["train-without-dev"] == counted["train"]
 
 
 def test_a_synthesized_query_set_is_mined_as_it_is(synthesis: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import torch
 from inranker.errors import UserError
 from inranker.losses import LOSSES
 from inranker.rerankers import load_contract, load_reranker
-from inranker.training.config import Dev, TrainExecution, TrainIdentity
+from inranker.training.check import check
+from inranker.training.config import Dev, TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import find_source
 from inranker.training.dev import MEASURE, dev_identity
 from inranker.training.job import Job, Place, seed_part
@@ -161,6 +162,23 @@ def test_measurements_are_those_of_the_evaluate_stage(soft, job, collection):
     (own,) = (values for name, values in systems.items() if name != "bm25")
     assert outcome["dev"] == pytest.approx(own["nDCG@10"], abs=1e-9)
     assert outcome["dev"] != systems["bm25"]["nDCG@10"]
+
+
+def test_without_qrels_held_out_labels_measure_as_the_agree_stage_does(soft, job, tmp_path):
+    from inranker.evaluation.agree import AgreeConfig, AgreeIdentity, agree
+    from inranker.evaluation.config import EvaluateExecution
+
+    held_out = str(make_labels(tmp_path / "dev", make_pairs(tmp_path / "pairs", pair_rows(120, seed=9)), scale=0.02))
+    dev = Dev(labels=held_out, queries=9, every=1)
+    outcome = run(job(replace(soft, steps=1, learning_rate=0.0, dev=dev)), Place(), NoHooks())
+    chosen = AgreeIdentity(["bm25", f"student={soft.start}"], held_out, max_queries=9, resamples=100)
+    found = agree(AgreeConfig(chosen, None, EvaluateExecution("cpu", progress=False)))
+    assert outcome["dev"] == pytest.approx(found["systems"]["student"]["nDCG@10"], abs=1e-9)
+    assert found["queries"] == 9 and found["pairs"] == 90 and 0.3 < outcome["dev"] < 1
+    # These labels fall from row to row and so do ranks, but for the first of ten, which no first stage found.
+    assert 0.5 < found["systems"]["bm25"]["tau"] < 1 and found["systems"]["bm25"]["top-1"] == 0
+    with pytest.raises(UserError, match="those that are trained on"):
+        check(TrainConfig(replace(soft, dev=Dev(labels=soft.labels)), str(tmp_path / "out")))
 
 
 def test_progress_is_told_at_every_update(soft, job):
