@@ -48,6 +48,8 @@ class ArmsConfig:
     """Seed of the bootstrap."""
     resamples: int = RESAMPLES
     """Bootstrap samples."""
+    command: str = ""
+    """The command that makes the evaluations: kept beside the figures, for whoever reads them elsewhere."""
     output: str | None = None
     """Directory or URL for arms.json; null only returns the summary."""
 
@@ -83,6 +85,7 @@ def arms(config: ArmsConfig) -> dict[str, Any]:
     sets = {name: {s: fmean(own.values()) for s, own in systems.items()} for name, systems in values.items()}
     summary: dict[str, Any] = {
         "stage": "arms",
+        "command": config.command,
         "measure": config.measure,
         "sets": sets,
         "seeds": seeds,

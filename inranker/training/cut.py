@@ -52,7 +52,7 @@ def cut_encoder(classifier: Any, rule: str) -> None:
     Raises:
         UserError: it is built otherwise, or the rule is none.
     """
-    stack = getattr(classifier.base_model, "encoder", None)
+    stack: Any = getattr(classifier.base_model, "encoder", None)
     layers = getattr(stack, "layer", None)
     if not isinstance(layers, nn.ModuleList):
         raise UserError(

@@ -69,7 +69,10 @@ def evaluations(tmp_path):
 
 def test_seeds_are_averaged_by_query_then_queries_by_set_then_sets(evaluations, tmp_path) -> None:
     groups = {"out": ["a", "b"], "in": ["a"]}
-    found = arms(ArmsConfig(evaluations, groups, "x - y", ["x - y", "x - bm25"], output=str(tmp_path / "out")))
+    found = arms(
+        ArmsConfig(evaluations, groups, "x - y", ["x - y", "x - bm25"], command="make it", output=str(tmp_path / "out"))
+    )
+    assert found["command"] == "make it"
     assert found["sets"]["a"] == pytest.approx({"bm25": 0.5, "x": 0.75, "y": 0.55})
     assert found["seeds"]["a"]["x"] == 2 and found["seeds"]["b"]["x"] == 1
     assert found["averages"]["out"] == pytest.approx({"bm25": 0.3, "x": 0.575, "y": 0.525})
