@@ -17,7 +17,7 @@ from inranker.errors import UserError
 from inranker.manifest import MANIFEST, Manifest, read_manifest, verify_shards
 from inranker.report.card import CARD, card
 from inranker.rerankers.checkpoint import load_tokenizer, scorer_identity
-from inranker.rerankers.contract import CONTRACT_FILE, load_contract, token_ids
+from inranker.rerankers.contract import CONTRACT_FILE, PAIR_READERS, load_contract, token_ids
 from inranker.storage import Store
 
 # What a checkpoint is made of; whatever else lies in its folder stays at home.
@@ -166,7 +166,7 @@ def _require_checkpoint(source: Path) -> None:
     if not (source / CONTRACT_FILE).exists():
         raise UserError(f"{source}: no {CONTRACT_FILE} in it, so nobody could load it; save it with Reranker.save")
     contract, tokenizer = load_contract(source), load_tokenizer(source)
-    if contract.architecture != "encoder":
+    if contract.architecture not in PAIR_READERS:
         token_ids(contract, tokenizer)  # without its files a T5 tokenizer opens empty
     manifest = _manifest(source)
     if manifest is not None and any(shard.name.startswith(f"{source.resolve().name}/") for shard in manifest.shards):

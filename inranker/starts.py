@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inranker.corpora import open_collection
 from inranker.errors import UserError
@@ -14,6 +14,7 @@ from inranker.manifest import Manifest, Shard, claim_output, read_manifest, writ
 from inranker.rerankers.checkpoint import local_path
 from inranker.rerankers.create import T5Shape, create_t5
 from inranker.rerankers.head import create_cross_encoder
+from inranker.rerankers.similarity import create_similarity
 from inranker.rerankers.vocabulary import train_vocabulary
 from inranker.storage import Store
 
@@ -78,11 +79,15 @@ class EncoderIdentity:
     """Seed of the head's random weights."""
     max_length: int = 512
     """Tokens of a pair that it reads; longer passages are cut."""
+    score: Literal["head", "similarity"] = "head"
+    """`head`: query and passage are read together and a fresh head of one logit is put on top, to be trained;
+    `similarity`: each is read by itself, as a sentence encoder does, which ranks from the start."""
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Put a fresh head of one logit on a pre-trained encoder; the cross-encoder is written to OUTPUT/model."""
+    """Make a reranker of a pre-trained encoder: a cross-encoder with a fresh head of one logit, or a ranking by
+    similarity; it is written to OUTPUT/model."""
 
     identity: EncoderIdentity
     """What the result depends on."""
@@ -137,8 +142,12 @@ def encoder(config: EncoderConfig) -> dict[str, Any]:
     start = local_path(chosen.start)
     hashes = {path.name: sha256_file(path) for path in sorted(start.iterdir()) if path.suffix in MODEL_FILES}
     identity = {**plain(chosen), "start": hashes}
+    if chosen.score == "head":  # the field came later: what was made without it keeps its fingerprint
+        del identity["score"]
 
     def make(folder: Path) -> dict[str, Any]:
+        if chosen.score == "similarity":
+            return dict(create_similarity(chosen.start, folder, chosen.max_length))
         return dict(create_cross_encoder(chosen.start, chosen.seed, folder, chosen.max_length))
 
     return folder_stage("encoder", config.output, MODEL, identity, make)

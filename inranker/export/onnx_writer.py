@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import UserError
+from ..rerankers.similarity import SimilarityEncoder
 from ..rerankers.t5 import OneStepT5
 from .record import MODEL
 from .t5_graph import t5_graph
@@ -37,6 +38,8 @@ def write_onnx(
         from onnxruntime.quantization import quantize_dynamic  # noqa: F401
     except ImportError as error:
         raise UserError(f"an ONNX export needs {error.name}; pip install 'inranker[export]'") from error
+    if isinstance(module, SimilarityEncoder):
+        raise UserError("a reranker by similarity has no ONNX form here; export a cross-encoder or a T5")
     size = sum(weight.numel() * weight.element_size() for weight in module.parameters())
     external = size > external_data_bytes
     quantised = precision == "int8"

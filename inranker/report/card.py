@@ -64,7 +64,22 @@ for passage in passages:
     scores.append({score})
 scores = torch.cat(scores)"""
 
-SNIPPETS = {"t5": T5, "encoder": ENCODER, "causal": CAUSAL}
+SIMILARITY = """import torch
+from transformers import AutoModel, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(place)
+model = AutoModel.from_pretrained(place).eval()
+
+def embed(texts):
+    inputs = tokenizer(texts, padding=True, truncation=True, max_length={max_length}, return_tensors="pt")
+    weights = inputs["attention_mask"][:, :, None]
+    with torch.no_grad():
+        states = model(**inputs).last_hidden_state
+    return torch.nn.functional.normalize((states * weights).sum(1) / weights.sum(1), dim=1)
+
+scores = 20 * embed(list(passages)) @ embed([query])[0]"""
+
+SNIPPETS = {"t5": T5, "encoder": ENCODER, "similarity": SIMILARITY, "causal": CAUSAL}
 SCORES = {"margin": "logits[:, 1] - logits[:, 0]", "true": "logits[:, 1]"}
 
 

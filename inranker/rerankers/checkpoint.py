@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..fetch import local_folder
 from ..fingerprint import fingerprint, sha256_bytes, sha256_file
-from .contract import load_contract, token_ids
+from .contract import PAIR_READERS, load_contract, token_ids
 
 # Fields of config.json that change with the library or the file's history, not with the logits.
 VOLATILE = {"transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype", "use_cache"}
@@ -118,6 +118,6 @@ def scorer_identity(name: str | Path, dtype: str = "float32", **overrides: Any) 
         "contract": {k: v for k, v in asdict(contract).items() if k not in NOT_THE_LOGITS},
         "dtype": dtype,
     }
-    if contract.architecture != "encoder":
+    if contract.architecture not in PAIR_READERS:
         identity["token_ids"] = list(token_ids(contract, tokenizer))
     return identity

@@ -18,21 +18,23 @@ CONTRACT_FILE = "reranker.json"
 ENGLISH = "Query: {query} Document: {document} Relevant:"
 PORTUGUESE = "Pergunta: {query} Documento: {document} Relevante:"
 
-Architecture = Literal["t5", "encoder", "causal"]
+Architecture = Literal["t5", "encoder", "similarity", "causal"]
+# Those that read a pair of segments and have no answer tokens.
+PAIR_READERS = ("encoder", "similarity")
 Truncation = Literal["passage", "legacy-inference", "legacy-training", "legacy-pygaggle"]
 Score = Literal["margin", "true"]
 
 
 def _check(contract: "Contract") -> None:
     choices = {
-        "architecture": ("t5", "encoder", "causal"),
+        "architecture": ("t5", "encoder", "similarity", "causal"),
         "truncation": ("passage", "legacy-inference", "legacy-training", "legacy-pygaggle"),
         "score": ("margin", "true"),
     }
     for field, allowed in choices.items():
         if getattr(contract, field) not in allowed:
             raise UserError(f"{field} {getattr(contract, field)!r} is not one of {', '.join(allowed)}")
-    if contract.architecture != "encoder":
+    if contract.architecture not in PAIR_READERS:
         for slot in ("{query}", "{document}"):
             if contract.template.count(slot) != 1:
                 raise UserError(f"template {contract.template!r} must hold {slot} once")
@@ -51,7 +53,8 @@ class Contract:
     family: str
     """Row of the family table it came from, or a name of your own."""
     architecture: Architecture = "t5"
-    """`t5`: first decoder step; `encoder`: sequence classification; `causal`: last position of a decoder."""
+    """`t5`: first decoder step; `encoder`: sequence classification; `similarity`: cosine of a sentence encoder;
+    `causal`: last position of a decoder."""
     template: str = ENGLISH
     """Text around `{query}` and `{document}`; `{|}` marks a place where the text is cut before it is tokenised.
     Unused by encoders, which read a pair of segments."""
@@ -126,6 +129,7 @@ FAMILIES: dict[str, Contract] = {
         suffix=MXBAI_SUFFIX,
     ),
     "cross-encoder": Contract("cross-encoder", architecture="encoder", template="", eos=False),
+    "similarity": Contract("similarity", architecture="similarity", template="", eos=False),
 }
 
 # Order matters: `monoptt5` contains `ptt5`, `mt5-13b` contains `mt5`.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .contract import Contract
+from .contract import PAIR_READERS, Contract
 from .joining import JoinRule
 from .truncation import TRUNCATIONS, Segments
 
@@ -84,7 +84,7 @@ class PairEncoder:
         return EncodedPairs(np.concatenate([np.zeros(0, np.int32), *ids]), offsets, truncated)
 
     def _choose(self) -> Callable[[Sequence[str], Sequence[str]], Iterable[Segments]]:
-        if self.contract.architecture == "encoder":
+        if self.contract.architecture in PAIR_READERS:
             return self._pair_of_segments
         if self._rule.possible and _spaced(self.contract) and not self.contract.prefix + self.contract.suffix:
             return self._joined

@@ -21,7 +21,7 @@ def scoring_flops(shape: Any, architecture: str, pairs: float, tokens: float, sq
 
     Args:
         shape: the Hugging Face config of the model.
-        architecture: `t5`, `encoder` or `causal`, as its contract says.
+        architecture: `t5`, `encoder`, `similarity` or `causal`, as its contract says.
         pairs: number of pairs.
         tokens: tokens of all pairs together.
         squares: sum of the squared lengths of the pairs, in tokens.
@@ -82,4 +82,4 @@ def causal_flops(shape: Any, pairs: float, tokens: float, squares: float) -> flo
     return 2 * shape.num_hidden_layers * layer
 
 
-COUNTS = {"t5": t5_flops, "encoder": encoder_flops, "causal": causal_flops}
+COUNTS = {"t5": t5_flops, "encoder": encoder_flops, "similarity": encoder_flops, "causal": causal_flops}

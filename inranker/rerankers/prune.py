@@ -22,10 +22,11 @@ from torch import nn
 
 from ..errors import UserError
 from .checkpoint import load_tokenizer
-from .contract import Contract, token_ids
+from .contract import PAIR_READERS, Contract, token_ids
 from .encode import PairEncoder
 from .encoder import CrossEncoder
 from .reranker import Reranker
+from .similarity import SimilarityEncoder
 from .t5 import OneStepT5
 
 TEXTS_AT_ONCE = 1024
@@ -55,7 +56,11 @@ def prune_vocabulary(reranker: Reranker, texts: Iterable[str]) -> Reranker:
         module = OneStepT5(module.t5, *token_ids(encoder.contract, encoder.tokenizer))
     elif isinstance(module, CrossEncoder):
         _prune_embeddings(module.model, kept)
-        module = CrossEncoder(module.model, None if module.separator_id is None else encoder.tokenizer.sep_token_id)
+        separator = encoder.tokenizer.sep_token_id
+        if isinstance(module, SimilarityEncoder):
+            module = SimilarityEncoder(module.model, separator, encoder.tokenizer.cls_token_id)
+        else:
+            module = CrossEncoder(module.model, None if module.separator_id is None else separator)
     else:
         raise UserError("the vocabulary of a causal model is not pruned; that of a T5 or an encoder is")
     return Reranker(module.eval(), encoder, str(reranker.device), reranker.dtype)
@@ -106,7 +111,7 @@ def pruned_tokenizer(tokenizer: Any, kept: list[int]) -> Any:
 
 def _contract_ids(contract: Contract, tokenizer: Any) -> set[int]:
     """Ids of the answers and of the words around query and passage, which every pair has."""
-    if contract.architecture == "encoder":
+    if contract.architecture in PAIR_READERS:
         return set()
     words = contract.template.replace("{query}", " ").replace("{document}", " ")
     return {*token_ids(contract, tokenizer), *tokenizer(words, add_special_tokens=False)["input_ids"]}

@@ -6,14 +6,18 @@ attention keeps less than that, its allocator wastes some: held to a real run, n
 """
 
 import copy
+import functools
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
 from inranker.errors import UserError
 from inranker.evaluation.table import render_rows
 from inranker.manifest import Manifest, read_manifest
+from inranker.rerankers.contract import PAIR_READERS, Architecture
 from inranker.rerankers.encoder import CrossEncoder
 from inranker.rerankers.flops import scoring_flops
 from inranker.rerankers.shapes import Planned, planned_model
@@ -61,9 +65,8 @@ def plan_of(identity: TrainIdentity, execution: TrainExecution, start: Planned, 
         UserError: the job cannot be run as asked.
     """
     pairs = -(-identity.batch_size // (execution.workers * execution.gradient_accumulation))
-    student = meta_student(identity, start, execution.activation_checkpointing)
-    parameters = sum(parameter.numel() for parameter in student.parameters())
-    activations = activation_bytes(student, pairs, start.max_length)
+    size = size_of(identity, start, execution.activation_checkpointing, pairs)
+    parameters, activations = size.parameters, size.activations
     choices = []
     for stage, offload in CHOICES:
         chosen = replace(execution, zero_stage=stage, offload=offload)  # type: ignore[arg-type]
@@ -71,7 +74,7 @@ def plan_of(identity: TrainIdentity, execution: TrainExecution, start: Planned, 
         fits = needed <= execution.hardware.gpu_memory_gb
         choices.append({"zero_stage": stage, "offload": offload, "gb_per_gpu": round(needed, 2), "fits": fits})
     asked = (state_bytes(parameters, identity, execution) + activations) / GB
-    work = amount_of_work(identity, execution, replace(start, shape=shape_of(student)), rows)
+    work = amount_of_work(identity, execution, replace(start, shape=size.shape), rows)
     hardware = execution.hardware
     seconds = work["flops"] / (hardware.gpu_tflops * 1e12 * hardware.utilisation * execution.workers)
     hours = max(seconds, work["steps"] * hardware.update_seconds) / 3600
@@ -94,6 +97,34 @@ def plan_of(identity: TrainIdentity, execution: TrainExecution, start: Planned, 
     return {**summary, "table": render(summary)}
 
 
+@dataclass(frozen=True)
+class Size:
+    """A student as it is trained: parameters, bytes of activations of one piece, and its Hugging Face config."""
+
+    parameters: int
+    activations: int
+    shape: Any
+
+
+def size_of(identity: TrainIdentity, start: Planned, checkpointing: bool, pairs: int) -> Size:
+    """How big a student is; the phases of a recipe mostly have one of the same size, so it is measured once."""
+    names = ("precision", "dropout", "encoder_layers", "decoder_layers")
+    asked = TrainIdentity(start="", **{name: getattr(identity, name) for name in names})
+    fields = json.dumps(start.shape.to_dict(), sort_keys=True, default=str)
+    return _size(asked, fields, start.architecture, start.max_length, checkpointing, pairs)
+
+
+@functools.cache
+def _size(
+    asked: TrainIdentity, fields: str, architecture: Architecture, tokens: int, checkpointing: bool, pairs: int
+) -> Size:
+    known = json.loads(fields)
+    shape = AutoConfig.for_model(known.pop("model_type"), **known)
+    student = meta_student(asked, Planned(shape, architecture, tokens), checkpointing)
+    parameters = sum(parameter.numel() for parameter in student.parameters())
+    return Size(parameters, activation_bytes(student, pairs, tokens), shape_of(student))
+
+
 def meta_student(identity: TrainIdentity, start: Planned, checkpointing: bool) -> OneStepT5 | CrossEncoder:
     """The student without its weights, in training mode and in the job's precision.
 
@@ -106,7 +137,7 @@ def meta_student(identity: TrainIdentity, start: Planned, checkpointing: bool) -
     dtype = torch.bfloat16 if identity.precision == "bfloat16" else torch.float32
     if start.architecture == "causal":
         raise UserError(f"start: {identity.start} is a causal model; students are T5s or encoders")
-    if start.architecture == "encoder":
+    if start.architecture in PAIR_READERS:
         if checkpointing:
             raise UserError("activation_checkpointing is for T5 students; set it to false")
         shape.num_labels = 1

@@ -1,0 +1,80 @@
+"""A sentence encoder as a reranker: the cosine of two texts that are each read by itself."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+
+from inranker.errors import UserError
+from inranker.export.onnx_writer import write_onnx
+from inranker.report.card import snippet
+from inranker.rerankers import load_reranker, scorer_identity
+from inranker.rerankers.prune import prune_vocabulary
+from inranker.starts import EncoderConfig, EncoderIdentity, encoder
+from inranker.training.config import TrainIdentity
+from inranker.training.student import load_student
+
+SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+
+
+@pytest.fixture
+def start(word_piece, tmp_path):
+    torch.manual_seed(5)
+    model = BertModel(BertConfig(**SHAPE, vocab_size=len(word_piece), max_position_embeddings=96, pad_token_id=0))
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2:  # wide word embeddings, so that texts differ
+            torch.nn.init.normal_(parameter, std=2.0 if "word" in name else 0.3)
+    model.save_pretrained(tmp_path / "plain")
+    word_piece.save_pretrained(tmp_path / "plain")
+    config = EncoderConfig(
+        EncoderIdentity(str(tmp_path / "plain"), max_length=80, score="similarity"), str(tmp_path / "out")
+    )
+    assert not encoder(config)["skipped"]
+    return tmp_path / "out" / "model"
+
+
+def embed(path, texts):
+    """Texts one by one, by Hugging Face alone."""
+    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
+    with torch.no_grad():
+        means = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(dim=0) for text in texts]
+    return torch.nn.functional.normalize(torch.stack(means), dim=1).numpy()
+
+
+def test_scores_are_twenty_cosines_of_texts_read_alone(start, texts):
+    expected = 20 * (embed(start, texts[0]) * embed(start, texts[1])).sum(axis=1)
+    assert np.ptp(expected) > 1
+    reranker = load_reranker(start)
+    logits = reranker.logits(reranker.encoder.encode(*texts))
+    np.testing.assert_allclose(logits[:, 1] - logits[:, 0], expected, atol=1e-3)
+    np.testing.assert_allclose(reranker.score(*texts), expected, atol=1e-3)
+    assert scorer_identity(start)["contract"]["architecture"] == "similarity"
+
+
+def test_it_is_cut_trained_pruned_and_saved_like_any_encoder(start, texts, tmp_path):
+    identity = TrainIdentity(start=str(start), labels="somewhere", encoder_layers="every 2", dropout=0.0)
+    student = load_student(identity, False, torch.device("cpu"))
+    encoded = student.encoder.encode(texts[0][:2], texts[1][:2])
+    student.module(torch.from_numpy(encoded.take([1]).token_ids)[None].long()).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in student.module.parameters())
+    student.module.eval()
+    logits = student.logits(student.encoder.encode(*texts))
+    pruned = prune_vocabulary(student, [*texts[0], *texts[1]])
+    pruned.save(tmp_path / "small")
+    small = load_reranker(tmp_path / "small")
+    assert small.parameters_count < load_reranker(start).parameters_count
+    np.testing.assert_allclose(small.logits(small.encoder.encode(*texts)), logits, atol=1e-4)
+
+
+def test_the_cards_code_gives_the_same_scores(start, texts):
+    reranker = load_reranker(start)
+    code = snippet(reranker.contract.__dict__, {})
+    known = {"place": start, "query": texts[0][0], "passages": texts[1][:5]}
+    exec(code, known)
+    scores = reranker.score([texts[0][0]] * 5, texts[1][:5])
+    np.testing.assert_allclose(known["scores"].numpy(), scores, atol=1e-3)
+
+
+def test_there_is_no_onnx_form(start, tmp_path):
+    with pytest.raises(UserError, match="no ONNX form"):
+        write_onnx(load_reranker(start).module, tmp_path, "float32", 0)
