@@ -69,7 +69,14 @@ def test_a_unit_is_two_puts_and_its_receipt_is_read_once(
     assert completing["LIST receipts"] == 2
 
 
-def test_the_readme_shows_the_tables_of_the_script(scale: ModuleType) -> None:
+def test_the_readme_shows_the_label_table_of_the_script(scale: ModuleType) -> None:
+    shown = scale.in_readme((CLUSTER / "README.md").read_text())
+    assert shown.startswith(scale.label_table() + "\n\n"), "run python cluster/scale.py --write"
+    assert shown.endswith("\n\n" + scale.constants_table())
+
+
+@pytest.mark.slow
+def test_the_readme_shows_all_tables_of_the_script(scale: ModuleType) -> None:
     shown = scale.in_readme((CLUSTER / "README.md").read_text())
     assert shown == scale.report(), "run python cluster/scale.py --write"
 
