@@ -8,6 +8,7 @@ unambiguous (`--collection` for `--identity.collection`), and a list may be give
 
 import dataclasses
 import difflib
+import functools
 import json
 import typing
 from argparse import RawDescriptionHelpFormatter
@@ -23,6 +24,7 @@ from inranker.errors import UserError
 Config = TypeVar("Config")
 
 BASE = "base"  # key of a recipe: the recipe that it changes
+MORE = "+"  # ends the key of a list that is put after the base's
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -76,7 +78,7 @@ def build_config(config_class: type[Config], mapping: dict[str, Any], where: str
         UserError: as `parse_config`, naming `where`.
     """
     _require_known_keys(config_class, mapping, where)
-    parser = make_parser(config_class, prog=where, description="")
+    parser = _parser_of(typing.cast(Any, config_class))
     try:
         built = parser.instantiate(parser.parse_object(mapping))
     except ArgumentError as error:
@@ -84,6 +86,12 @@ def build_config(config_class: type[Config], mapping: dict[str, Any], where: str
     return config_class(
         **{field.name: built[field.name] for field in dataclasses.fields(typing.cast(Any, config_class))}
     )
+
+
+@functools.cache
+def _parser_of(config_class: type) -> ArgumentParser:
+    """Made once: a recipe may have the same stage many times, and making a parser takes longer than using it."""
+    return make_parser(config_class, prog=config_class.__name__, description="")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -110,7 +118,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def read_recipe(path: str | Path) -> dict[str, Any]:
     """A recipe with its `base` under it: another recipe, named from the folder of this one, whose fields it changes.
 
-    A mapping is changed key by key; anything else, a list too, is replaced whole.
+    A mapping is changed key by key; anything else is replaced whole, but for a list under `KEY+`, which comes after the
+    base's.
 
     Raises:
         UserError: as `read_yaml`; or a recipe is, in the end, its own base.
@@ -131,6 +140,9 @@ def _with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 def _changed(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
+        if key.endswith(MORE):
+            merged[key.removesuffix(MORE)] = [*merged.get(key.removesuffix(MORE), []), *value]
+            continue
         old = merged.get(key)
         merged[key] = _changed(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged

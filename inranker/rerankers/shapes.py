@@ -3,6 +3,8 @@
 A checkpoint that is at hand is read; of others this table has what its config.json says. A new model is one line.
 """
 
+import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,16 +113,23 @@ def planned_model(name: str | Path, **overrides: Any) -> Planned:
 
 def parameters_of(shape: Any) -> int:
     """Parameters of a model of this shape, counted without making it."""
+    return _parameters(json.dumps(shape.to_dict(), sort_keys=True, default=str))
+
+
+@functools.cache
+def _parameters(fields: str) -> int:
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
     classes = {
         "t5": AutoModelForSeq2SeqLM,
         "encoder": AutoModelForSequenceClassification,
         "causal": AutoModelForCausalLM,
     }
+    known = json.loads(fields)
+    kind = known.pop("model_type")
     with torch.device("meta"):
-        module = classes[_architecture(shape.model_type)].from_config(shape)
+        module = classes[_architecture(kind)].from_config(AutoConfig.for_model(kind, **known))
     return sum(parameter.numel() for parameter in module.parameters())
 
 

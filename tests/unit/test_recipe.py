@@ -56,6 +56,8 @@ def test_a_base_is_changed_key_by_key_and_its_lists_as_a_whole(tmp_path):
     config = parse(path, "--output", "out/mine", "--collection", "beir:x")
     assert config.output == "out/mine"
     assert chosen_calls(config)[0].config == {"identity": {"start": "big/beir:x"}}
+    more = write(tmp_path / "more.yaml", {"base": "base.yaml", "stages+": [{**stages[0], "name": "c"}]})
+    assert [call.name for call in chosen_calls(parse(more))] == ["a", "c"]
     over = write(tmp_path / "over.yaml", {"base": "sizes/big.yaml", "stages": [*stages, {**stages[0], "name": "b"}]})
     assert [call.name for call in chosen_calls(parse("--recipe", over))] == ["a", "b"]
 
