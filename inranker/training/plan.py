@@ -17,7 +17,7 @@ from transformers import AutoConfig
 from inranker.errors import UserError
 from inranker.evaluation.table import render_rows
 from inranker.manifest import Manifest, read_manifest
-from inranker.rerankers.contract import Architecture
+from inranker.rerankers.contract import PAIR_READERS, Architecture
 from inranker.rerankers.encoder import CrossEncoder
 from inranker.rerankers.flops import scoring_flops
 from inranker.rerankers.shapes import Planned, planned_model
@@ -137,7 +137,7 @@ def meta_student(identity: TrainIdentity, start: Planned, checkpointing: bool) -
     dtype = torch.bfloat16 if identity.precision == "bfloat16" else torch.float32
     if start.architecture == "causal":
         raise UserError(f"start: {identity.start} is a causal model; students are T5s or encoders")
-    if start.architecture == "encoder":
+    if start.architecture in PAIR_READERS:
         if checkpointing:
             raise UserError("activation_checkpointing is for T5 students; set it to false")
         shape.num_labels = 1
