@@ -10,6 +10,7 @@ victims get SIGKILL; every round must end with the same labels and the same stud
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -186,12 +187,16 @@ def run_job(stage: str, words: list[str], cluster: LocalCluster, log: Path, kill
         if killer is not None:
             killer.job, killer.driver = f"{log.parent.name}/{stage}", psutil.Process(driver.pid)
         assert driver.stdout is not None
-        with open(log, "a", encoding="utf-8") as file:
-            for line in driver.stdout:
-                file.write(line)
-                file.flush()
-                if killer is not None:
-                    note(line, killer)
+        try:
+            with open(log, "a", encoding="utf-8") as file:
+                for line in driver.stdout:
+                    file.write(line)
+                    file.flush()
+                    if killer is not None:
+                        note(line, killer)
+        except BaseException:
+            driver.kill()
+            raise
         if driver.wait() == 0:
             return
         if killer is None:
@@ -283,4 +288,5 @@ def table(summary: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # the cluster goes before the drill
     main(DrillConfig, drill, __doc__)

@@ -45,11 +45,11 @@ def test_drill_of_a_label_job_gives_the_undisturbed_labels(
     code, found, said = run_drill(
         *(repository, tmp_path, "--pairs", str(big_pairs), "--teacher", str(big_teacher)),
         *("--unit_rows", str(UNIT_ROWS), "--stages", "label", "--kinds", "worker", "node"),
-        *("--minutes", "0.15", "--kill_every", "2", "--nodes", "2", "--seed", "3"),
+        *("--minutes", "0.2", "--kill_every", "3", "--nodes", "2", "--seed", "3"),
     )
     assert code == 0 and not found["failed"], said[-3000:]
     kills = found["kills"]
-    assert isinstance(kills, dict) and kills["worker"] + kills["node"] >= 2
+    assert isinstance(kills, dict) and kills["worker"] + kills["node"] >= 1
     assert found["largest_difference"] == {"logits": pytest.approx(0, abs=1e-6)}
     assert "units scored again" in said
 
