@@ -20,6 +20,7 @@ from inranker.evaluation.sampling import sample
 from inranker.evaluation.shown import queries_to_measure
 from inranker.evaluation.summary import Measured, figures
 from inranker.evaluation.systems import System, identities, parse_systems, score_system
+from inranker.evaluation.upper_bounds import trained_on_test, upper_bound_note
 from inranker.fingerprint import fingerprint, plain, sha256_file
 from inranker.manifest import claim_output
 from inranker.report.evaluate import report
@@ -42,7 +43,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         (mix -> its weights and what they were chosen on), `condensed` (system -> measure -> mean), `judgments` (how
         many of the collection and of each judge) and `unjudged` (passages to grade) where asked for, `parameters` and
         `pairs_per_second` of each reranker, `seconds`, and the `table`; `shown_queries` where a generator was shown
-        some; `report`, the page's URL, where there is an output. `skipped` is True when the output was complete
+        some, `trained_on_test` where a system was trained on test queries; `report`, the page's URL, where there is an
+        output. `skipped` is True when the output was complete
         already and nothing was computed.
 
     Raises:
@@ -81,6 +83,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         **({"shown_queries": {"rule": chosen.shown_queries, "systems_by_query": shown}} if shown else {}),
         **figures(chosen, measured),
     }
+    if upper := trained_on_test(systems):
+        summary["trained_on_test"] = upper
+        summary["table"] += f"\n{upper_bound_note(upper, collection.name)}"
     holes = _holes(config, collection, measured)
     if holes is not None:
         summary["unjudged"] = len(holes)

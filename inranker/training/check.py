@@ -1,8 +1,15 @@
 """What cannot work is refused before anything is written."""
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from inranker.errors import UserError
 from inranker.losses import LOSSES
-from inranker.training.config import TrainConfig
+from inranker.manifest import read_manifest
+from inranker.training.config import TrainConfig, TrainIdentity
+from inranker.training.custody import as_list
 from inranker.training.deepspeed import zero_config
 from inranker.training.trackers import check_trackers
 
@@ -44,3 +51,26 @@ def check(config: TrainConfig) -> None:
         )
     zero_config(identity, execution, on_gpu=False)
     check_trackers(execution.trackers)
+
+
+def require_gradient(identity: TrainIdentity, start: Mapping[str, Any]) -> None:
+    """Refuse self-distillation without dropout: a student that is its own teacher then has nothing to learn of ranking.
+
+    Args:
+        start: what the start is, by content; see `student.start_identity`.
+
+    Raises:
+        UserError: the labels are the start's own, and dropout is 0.
+    """
+    if identity.text_from is not None or identity.encoder_layers is not None or identity.decoder_layers is not None:
+        return
+    rate = identity.dropout
+    if rate is None and (file := Path(identity.start) / "config.json").exists():
+        rate = json.loads(file.read_text("utf-8")).get("dropout_rate")
+    for url in as_list(identity.labels):
+        scorer = read_manifest(url).identity.get("scorer") or {}
+        if rate == 0 and scorer.get("weights_sha256") and scorer["weights_sha256"] == start.get("weights_sha256"):
+            raise UserError(
+                f"dropout: it is 0, and {identity.start} is the teacher of {url} itself: its logits are their own "
+                "targets, so nothing about ranking can be learnt; set dropout to 0.1 or so"
+            )

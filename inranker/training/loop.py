@@ -29,7 +29,7 @@ from inranker.report.job import report_or_warn, warned
 from inranker.report.train import report
 from inranker.storage import Store
 from inranker.training.board import Board, Watcher
-from inranker.training.check import check
+from inranker.training.check import check, require_gradient
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import Source, find_source
 from inranker.training.dev import dev_identity
@@ -58,6 +58,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     check(config)
     source = find_source(config.identity)
     identity = job_identity(config.identity, source)
+    require_gradient(config.identity, identity["start"])
     store = Store(config.output)
     if claim_output(store, "train", identity):
         return summarize(config, read_manifest(store), skipped=True)

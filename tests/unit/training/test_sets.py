@@ -1,6 +1,7 @@
 """Several sets of labels in one phase, and labels made on one text while training is on another."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from inranker.errors import UserError
 from inranker.manifest import MANIFEST, Manifest, read_manifest, to_json
 from inranker.rerankers import load_encoder
+from inranker.training.check import require_gradient
 from inranker.training.config import TrainIdentity
 from inranker.training.custody import find_source, iter_rows
 from inranker.training.job import Place, order_rules, prepare_data
@@ -110,3 +112,19 @@ def test_missing_ids_are_listed_with_the_extra_ones(sets, tmp_path):
     other = make_pairs(tmp_path / "pt", rows)
     with pytest.raises(UserError, match=r"lacks 11 .*\(q0, p3\), \(q3, p30\).*has 11 that nobody.*\(q0, x3\)"):
         list(iter_rows(find_source(told(labels=sets[0], text_from=str(other)))))
+
+
+@pytest.mark.parametrize(("dropout", "refused"), [(0.0, True), (0.1, False)])
+def test_a_student_that_is_its_own_teacher_needs_dropout(dropout, refused, sets, tmp_path):
+    labels = tmp_path / "labels"
+    shutil.copytree(sets[0], labels)
+    manifest = read_manifest(str(labels))
+    own = dataclasses.replace(manifest, identity={"scorer": {"weights_sha256": "w"}})
+    (labels / MANIFEST).write_bytes(to_json(own))
+    identity = told(labels=str(labels), dropout=dropout)
+    require_gradient(identity, {"weights_sha256": "another"})
+    if not refused:
+        require_gradient(identity, {"weights_sha256": "w"})
+        return
+    with pytest.raises(UserError, match="nothing about ranking can be learnt"):
+        require_gradient(identity, {"weights_sha256": "w"})
