@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from inranker.evaluation import paper
-from inranker.report.effectiveness import grouped_bars
-from inranker.report.evaluate import COMPARISON, comparison_row, fig_1
+from inranker.report.effectiveness import fig_1, grouped_bars
+from inranker.report.evaluate import COMPARISON, comparison_row
 from inranker.report.job import write_report
 from inranker.report.page import Html, Section, code, number, page, table, tiles
 from inranker.storage import Store

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from inranker.report.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, _clip, _figure, _tick, _x_axis, padded
-from inranker.report.page import Html, escape, number
+from inranker.report.page import Html, details, escape, number, table
 
 COLOURS = 5
 BAR, GAP, HEADING = 15, 10, 17
 NAME = 118  # room for a system's name beside its bar
-LETTER = 5.6  # width of a letter of a label, about
+LETTER = 6.6  # width of a letter of a label, about
 HEIGHT = 230
+SIZES = {"m": 1e6, "b": 1e9}
 
 Box = tuple[float, float, float, float]
 
@@ -46,6 +47,38 @@ def grouped_bars(title: str, sets: Mapping[str, Mapping[str, float]], caption: s
             y += BAR
         y += GAP
     return _figure(title, parts, y, caption)
+
+
+def fig_1(
+    systems: Mapping[str, Mapping[str, float]],
+    parameters: Mapping[str, float],
+    measure: str,
+    theirs: Mapping[str, float],
+    told: str,
+) -> list[Html]:
+    """Effectiveness over parameters, with a table of the points; nothing where no system has parameters."""
+    ours = [Point(name, parameters[name], own[measure]) for name, own in systems.items() if name in parameters]
+    if not ours:
+        return []
+    rings = [
+        Point(f"{name} (paper)", size_of(name), value, theirs=True) for name, value in theirs.items() if size_of(name)
+    ]
+    level = ("bm25", systems["bm25"][measure]) if "bm25" in systems else None
+    caption = "Filled: measured here."
+    if level:
+        caption += " Dashed: the first stage, measured here."
+    if rings:
+        caption += f" {told}."
+    points = [*ours, *rings]
+    rows = [(point.name, number(int(point.parameters)), point.value) for point in points]
+    drawn = over_size(f"{measure} over size", points, level, measure, caption)
+    return [drawn, details("The points", table(("system", "parameters", measure), rows, "Effectiveness and size"))]
+
+
+def size_of(name: str) -> float:
+    """Parameters of one of the paper's systems by its name (monot5-60m, inranker-3b); 0 where it has none."""
+    last = name.rsplit("-", 1)[-1]
+    return float(last[:-1]) * SIZES[last[-1]] if last[:-1].isdigit() and last[-1:] in SIZES else 0.0
 
 
 def over_size(title: str, points: Sequence[Point], level: tuple[str, float] | None, measure: str, caption: str) -> Html:

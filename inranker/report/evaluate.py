@@ -10,7 +10,7 @@ from inranker.evaluation.config import EvaluateConfig
 from inranker.evaluation.judging import sentence
 from inranker.manifest import Manifest, read_manifest
 from inranker.report.charts import Axis, Series, lines, padded
-from inranker.report.effectiveness import COLOURS, Point, grouped_bars, over_size
+from inranker.report.effectiveness import COLOURS, fig_1, grouped_bars
 from inranker.report.job import custody, fields, write_report
 from inranker.report.page import (
     Html,
@@ -30,7 +30,6 @@ from inranker.storage import Store
 
 SUMMARY = "summary.json"  # as evaluation.output has it, which imports torch by its neighbours
 SURE = 0.05
-SIZES = {"m": 1e6, "b": 1e9}
 
 Summary = dict[str, Any]
 
@@ -55,9 +54,27 @@ def write_evaluation_report(output: str) -> dict[str, Any]:
     manifest = read_manifest(store)
     if manifest.stage not in ("evaluate", "agree"):
         raise UserError(f"{store.url} is the output of stage {manifest.stage!r}; name an evaluation's")
-    summary: Summary = json.loads(store.read(SUMMARY))
+    summary = _in_order(json.loads(store.read(SUMMARY)), manifest.identity.get("measures", []))
     html = page(_title(manifest), _about(summary), _sections(summary, manifest))
     return {"stage": "report", "output": output, "report": write_report(store, html)}
+
+
+def _in_order(summary: Summary, measures: Sequence[str]) -> Summary:
+    """The summary with columns as they were asked for, and depths by size: JSON has both by the alphabet."""
+    place = {name: at for at, name in enumerate(measures)}
+
+    def columns(systems: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+        return {
+            name: dict(sorted(values.items(), key=lambda item: place.get(item[0], 0)))
+            for name, values in systems.items()
+        }
+
+    ordered: Summary = {key: columns(summary[key]) for key in ("systems", "condensed") if key in summary}
+    curves = summary.get("depth_curve", {})
+    ordered["depth_curve"] = {
+        name: dict(sorted(curve.items(), key=lambda item: int(item[0]))) for name, curve in curves.items()
+    }
+    return {**summary, **ordered}
 
 
 def _title(manifest: Manifest) -> str:
@@ -73,7 +90,7 @@ def _sections(summary: Summary, manifest: Manifest) -> list[Section]:
     return [
         Section("At a glance", [tiles(_glance(summary))]),
         Section("Effectiveness", effectiveness(summary)),
-        Section("Size and depth", [charts(*drawn)] if (drawn := [*size(summary), *depth_curves(summary)]) else []),
+        Section("Size and depth", size_and_depth(summary)),
         Section("Compared query by query", compared(summary)),
         Section("Mixed with the first stage", mixes(summary)),
         Section("Like the teacher", fidelity(summary)),
@@ -137,6 +154,13 @@ def effectiveness(summary: Summary) -> list[Html]:
     return body
 
 
+def size_and_depth(summary: Summary) -> list[Html]:
+    """Fig. 1 and the depth curves side by side, the points of the first as a table."""
+    drawn, points = (found[:1], found[1:]) if (found := size(summary)) else ([], [])
+    drawn += depth_curves(summary)
+    return [charts(*drawn), *points] if drawn else []
+
+
 def size(summary: Summary) -> list[Html]:
     """Fig. 1 of the paper: its points on this set, or its means over 16 sets where it does not have this one."""
     known = paper.known_set(summary["collection"])
@@ -148,38 +172,6 @@ def size(summary: Summary) -> list[Html]:
         else "Grey rings are the paper's means over its 16 sets of BEIR, not of this set: only their slope compares"
     )
     return fig_1(summary["systems"], summary.get("parameters", {}), by, theirs, told)
-
-
-def fig_1(
-    systems: Mapping[str, Mapping[str, float]],
-    parameters: Mapping[str, float],
-    measure: str,
-    theirs: Mapping[str, float],
-    told: str,
-) -> list[Html]:
-    """Effectiveness over parameters, with a table of the points; nothing where no system has parameters."""
-    ours = [Point(name, parameters[name], own[measure]) for name, own in systems.items() if name in parameters]
-    if not ours:
-        return []
-    rings = [
-        Point(f"{name} (paper)", size_of(name), value, theirs=True) for name, value in theirs.items() if size_of(name)
-    ]
-    level = ("bm25", systems["bm25"][measure]) if "bm25" in systems else None
-    caption = "Filled: measured here."
-    if level:
-        caption += " Dashed: the first stage, measured here."
-    if rings:
-        caption += f" {told}."
-    points = [*ours, *rings]
-    rows = [(point.name, number(int(point.parameters)), point.value) for point in points]
-    drawn = over_size(f"{measure} over size", points, level, measure, caption)
-    return [drawn, details("The points", table(("system", "parameters", measure), rows, "Effectiveness and size"))]
-
-
-def size_of(name: str) -> float:
-    """Parameters of one of the paper's systems by its name (monot5-60m, inranker-3b); 0 where it has none."""
-    last = name.rsplit("-", 1)[-1]
-    return float(last[:-1]) * SIZES[last[-1]] if last[:-1].isdigit() and last[-1:] in SIZES else 0.0
 
 
 def _means() -> dict[str, float]:
@@ -288,8 +280,3 @@ def _p_value(p: float) -> str:
 
 def _dash(cell: Any) -> Any:
     return "–" if cell is None else cell
-
-
-def group_columns(systems: Sequence[str], sets: Mapping[str, Mapping[str, float]]) -> list[tuple[Any, ...]]:
-    """A row a system, a cell a set."""
-    return [(name, *(values[name] for values in sets.values())) for name in systems]

@@ -1,11 +1,16 @@
 """Finished jobs whose reports are looked at; texts attack the pages that show them."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from inranker.evaluation.averages import AverageConfig
+from inranker.evaluation.config import EvaluateConfig, EvaluateExecution, EvaluateIdentity
+from inranker.evaluation.interpolation import Interpolation
+from inranker.evaluation.stage import evaluate
 from inranker.fingerprint import fingerprint
 from inranker.labeling.config import LabelConfig, LabelIdentity
 from inranker.labeling.rows import from_parquet, quarantine_table, to_parquet
@@ -135,3 +140,42 @@ def trained(tmp_path_factory: pytest.TempPathFactory, alone: Any) -> TrainConfig
     write_card(store, "student", told, inputs, figures)
     write_manifest(store, Manifest("train", fingerprint(told), told, inputs, figures=figures))
     return config
+
+
+def make_evaluation(folder: Path, name: str, student: Path) -> EvaluateConfig:
+    """A finished evaluation of a set of that name with everything that a page can show; texts attack it."""
+    passages = many_passages(60)
+    passages[0]["text"] = f"{ATTACK} {passages[0]['text']}"
+    queries = [{"_id": f"q{n}", "text": f"{' '.join(passages[n]['text'].split()[-3:])} {ATTACK}"} for n in range(20)]
+    collection = write_beir(folder / name, passages, queries, test=[(f"q{n}", f"d{n}", 1) for n in range(20)])
+    verdict = {"query_id": "q0", "passage_id": "d59", "grade": 1, "judge": ATTACK}
+    (folder / f"{name}.jsonl").write_text(json.dumps(verdict) + "\n")
+    identity = EvaluateIdentity(
+        f"beir:{collection}",
+        systems=["bm25", f"teacher<b>={student}", f"student of a rather long name={student}"],
+        teacher="teacher<b>",
+        depth=40,
+        depths=[10, 20],
+        interpolation=Interpolation("folds", folds=2),
+        condensed=True,
+        verdicts=[str(folder / f"{name}.jsonl")],
+        resamples=200,
+    )
+    config = EvaluateConfig(identity, str(folder / f"{name}-out"), EvaluateExecution("cpu", progress=False))
+    assert evaluate(config)["report"] == f"{config.output}/{REPORT}"
+    return config
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory, teacher: Path) -> EvaluateConfig:
+    """A finished evaluation on a set that the paper does not have."""
+    return make_evaluation(tmp_path_factory.mktemp("evaluated"), "insects", teacher)
+
+
+@pytest.fixture(scope="session")
+def averaged(tmp_path_factory: pytest.TempPathFactory, teacher: Path, evaluated: EvaluateConfig) -> AverageConfig:
+    """Two evaluations to average, one of a set that the paper has."""
+    folder = tmp_path_factory.mktemp("averaged")
+    other = make_evaluation(folder, "scifact", teacher)
+    outputs = [str(evaluated.output), str(other.output)]
+    return AverageConfig(outputs, in_domain=["scifact"], output=str(folder / "average"))

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from inranker.evaluation.averages import average
+from inranker.evaluation.config import EvaluateConfig
 from inranker.labeling.config import LabelConfig
+from inranker.report.evaluate import report as evaluate_report
 from inranker.report.label import report as label_report
 from inranker.report.mine import report as mine_report
 from inranker.report.synthesize import report as synthesize_report
@@ -29,6 +32,8 @@ REPORTS = {
     "mined": mine_report,
     "charted": train_report,
     "synthesized": synthesize_report,
+    "evaluated": evaluate_report,
+    "averaged": average,
 }
 
 
@@ -61,6 +66,19 @@ def test_a_passage_that_attacks_is_text(browser: Browser, labelled: LabelConfig)
     assert tab.value("document.title") == "Label job"
     assert tab.value("document.querySelectorAll('script, img').length") == 0
     assert ATTACK.split("<img")[0] in tab.value("document.body.textContent")
+
+
+def test_an_evaluations_texts_are_text_and_the_papers_points_are_marked(
+    browser: Browser, evaluated: EvaluateConfig
+) -> None:
+    tab = browser.open(Path(evaluate_report(evaluated)["report"]), 390, 844)
+    assert tab.value("document.documentElement.scrollWidth") <= 390
+    assert tab.value("document.title") == "Evaluation"
+    assert tab.value("document.querySelectorAll('script, img, b').length") == 0
+    shown = tab.value("document.body.textContent")
+    assert ATTACK.split("<img")[0] in shown and "teacher<b>" in shown and "inranker-220m (paper)" in shown
+    rings = tab.value("[...document.querySelectorAll('svg circle.theirs')].map(c => getComputedStyle(c).fill)")
+    assert len(rings) == 7 and set(rings) == {"none"}
 
 
 def test_the_policy_stops_a_script_that_escaping_would_have_missed(

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from inranker.cli import main
+from inranker.evaluation.config import EvaluateConfig
 from inranker.labeling.config import LabelConfig
 from inranker.mining import MineConfig
+from inranker.report.evaluate import report as evaluate_report
 from inranker.report.label import report as label_report
 from inranker.report.mine import report as mine_report
 from inranker.report.synthesize import report as synthesize_report
@@ -18,6 +20,7 @@ from inranker.training.config import TrainConfig
 
 STAGES: dict[str, tuple[type, Any, list[str]]] = {
     "labelled": (LabelConfig, label_report, ["--teacher", "t"]),
+    "evaluated": (EvaluateConfig, evaluate_report, ["--collection", "c"]),
     "mined": (MineConfig, mine_report, ["--collection", "c"]),
     "charted": (TrainConfig, train_report, ["--start", "s"]),
     "synthesized": (SynthesizeConfig, synthesize_report, ["--collection", "c", "--model", "m"]),
