@@ -52,7 +52,14 @@ def written(place, collection, systems, depth=100):
         for system, found in systems.items()
     }
     runs = {system: {"0": [ScoredDoc("0", "d", 1.0)]} for system in systems}
-    summary = {"collection": f"beir/{collection}", "depth": depth, "fingerprint": "f", "queries": 2, "systems": {}}
+    summary = {
+        "stage": "evaluate",
+        "collection": f"beir/{collection}",
+        "depth": depth,
+        "fingerprint": "f",
+        "queries": 2,
+        "systems": {},
+    }
     identity = {"collection": {"name": collection}, "systems": {}}
     write_output(Store(str(place)), summary, runs, values, identity)
     return str(place)
