@@ -62,8 +62,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     queries, shown = queries_to_measure(queries, collection, systems, chosen.shown_queries)
     choosing = dev_queries(config, collection, systems, queries)
     given = read_first_stage(config, collection, chosen.split, queries)
-    qrels = [qrel for qrel in collection.qrels_iter(chosen.split) if qrel.query_id in {q.query_id for q in queries}]
-    merge(qrels, read_verdicts(chosen.verdicts), [query.query_id for query in queries])
+    _check_verdicts(chosen, collection, queries)
     identity = job_identity(config, systems, collection) | ({"shown_query_ids": sorted(shown)} if shown else {})
     store = Store(config.output) if config.output else None
     if store and claim_output(store, "evaluate", identity):
@@ -147,6 +146,13 @@ def _check(chosen: EvaluateIdentity, systems: list[System]) -> None:
         raise UserError(f"unjudged is {chosen.unjudged}; it must lie between 1 and `depth`, which is {chosen.depth}")
     if wrong := [depth for depth in chosen.depths if not 1 <= depth <= chosen.depth]:
         raise UserError(f"depths: {wrong[0]} does not lie between 1 and `depth`, which is {chosen.depth}")
+
+
+def _check_verdicts(chosen: EvaluateIdentity, collection: Collection, queries: list[Query]) -> None:
+    """Refuse verdicts before anything is written."""
+    query_ids = {query.query_id for query in queries}
+    qrels = [qrel for qrel in collection.qrels_iter(chosen.split) if qrel.query_id in query_ids]
+    merge(qrels, read_verdicts(chosen.verdicts), query_ids)
 
 
 def _later(chosen: EvaluateIdentity, collection: Collection) -> dict[str, Any]:

@@ -75,8 +75,9 @@ def test_shown_queries_of_a_synthesis_are_left_out_or_accepted_and_marked(studen
 def test_the_chain_to_a_synthesis_goes_through_starts_and_teachers(
     student: Path, tmp_path: Path, tokenizer: Path
 ) -> None:
-    other = write_beir(tmp_path / "other", None, [{"_id": "q9", "text": "unshown"}], test=[("q9", "p1", 1)])
-    mined = MineIdentity(f"beir:{other}", "test", negatives_per_positive=1)
+    judged = [("q9", "p1", 1)]
+    other = write_beir(tmp_path / "other", None, [{"_id": "q9", "text": "unshown"}], test=judged, train=judged)
+    mined = MineIdentity(f"beir:{other}", "train", negatives_per_positive=1)
     mine(MineConfig(mined, str(tmp_path / "clean"), MineExecution(progress=False, write_report=False)))
     second = trained(tmp_path / "second", tokenizer, str(student), pairs=str(tmp_path / "clean"))
     with pytest.raises(UserError, match="such as q1"):
