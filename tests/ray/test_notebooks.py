@@ -4,6 +4,7 @@ Here they run on a recipe of a few updates and a language model with random weig
 by one with other values. `slow` runs them as a reader does.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -110,13 +111,20 @@ def test_notebook_reading_labels(quickstart: tuple[Path, str]) -> None:
 
 
 def test_notebook_the_paper_and_the_miniature(tmp_path: Path) -> None:
-    (tmp_path / "table.json").write_text(
-        '{"command": "python -m some.command", "rows": [{"arm": "soft", "nDCG@10": 0.25}]}'
-    )
+    compared = {"comparison": "soft - hard", "group": "out", "difference": 0.1, "low": 0.05, "high": 0.2, "p": 0.01}
+    figures = {
+        "command": "python pipelines/distill.py some.yaml",
+        "measure": "nDCG@10",
+        "table": "the table of arms",
+        "averages": {"out": {"hard": 0.3, "soft": 0.4}, "in": {"soft": 0.5}},
+        "primary": compared,
+        "comparisons": [{**compared, "comparison": "soft - bm25"}, {**compared, "group": "in"}],
+    }
+    (tmp_path / "miniature.json").write_text(json.dumps(figures))
     printed = execute(with_parameters(read(named("4_")), {"FIGURES": str(tmp_path)}))
     for figure in ("0.4125", "0.4356", "0.4807", "0.4638", "0.4870", "0.5008", "0.5174"):
         assert printed.count(figure) >= 2  # as the paper states it, and as it follows from its sets
-    assert "python -m some.command" in printed and "0.2500" in printed
+    assert "some.yaml" in printed and "the table of arms" in printed
 
 
 def test_notebook_portuguese(quickstart: tuple[Path, str], tmp_path: Path) -> None:
