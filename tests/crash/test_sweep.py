@@ -28,7 +28,7 @@ from tests.s3_server import S3Server
 DRIVER_POINTS = ("after-identity", "before-manifest", "after-manifest")
 WORKER_POINTS = tuple(point for point in CRASH_POINTS if point not in DRIVER_POINTS)
 # The others run under `make test-all`.
-ALWAYS = {("before-read", "s3"), ("after-score", "local"), ("after-data", "local"), ("after-receipt", "s3")}
+ALWAYS = {("after-data", "local"), ("after-receipt", "s3")}
 ALWAYS_ALL_DIE: set[tuple[str, str]] = set()  # test_label_resume.py kills a driver in every run
 PATIENCE_SECONDS = 180
 Places = Callable[[str], str]

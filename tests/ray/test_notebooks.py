@@ -1,7 +1,7 @@
 """The notebooks execute, each in a kernel of its own, from the first cell to the last; what they keep is small.
 
 Here they run on a recipe of a few updates and a language model with random weights: their parameters cell is followed
-by one with other values. `slow` runs them as a reader does.
+by one with other values, and the two longest run under `make test-all` only. There, all run as a reader runs them, too.
 """
 
 import json
@@ -88,6 +88,7 @@ def test_notebook_quickstart(quickstart: tuple[Path, str]) -> None:
     assert [line.split()[0] for line in printed.splitlines() if " content " in line] == ["train", "label", "mine"]
 
 
+@pytest.mark.slow
 def test_notebook_your_own_corpus(quickstart: tuple[Path, str], tmp_path: Path) -> None:
     output = quickstart[0]
     model = make_causal(tmp_path / "model", output / "vocabulary" / "tokenizer")
@@ -127,6 +128,7 @@ def test_notebook_the_paper_and_the_miniature(tmp_path: Path) -> None:
     assert "some.yaml" in printed and "the table of arms" in printed
 
 
+@pytest.mark.slow
 def test_notebook_portuguese(quickstart: tuple[Path, str], tmp_path: Path) -> None:
     values = {
         "TEACHER": TEACHER.format(output=quickstart[0]),
