@@ -5,6 +5,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from inranker.config import make_parser, parse_config
+from inranker.distill import DistillConfig
 from tests.builders import sentence
 
 SHAPE = {"d_model": 32, "d_ff": 64, "d_kv": 8, "num_heads": 4, "num_layers": 2, "num_decoder_layers": 1}
@@ -68,3 +72,12 @@ def recipe() -> dict[str, Any]:
         ),
     }
     return {"stages": [{"name": name, "stage": stage, "config": config} for name, (stage, config) in stages.items()]}
+
+
+def read_recipe(folder: Path, content: dict[str, object], *words: str) -> DistillConfig:
+    """What a pipelines script makes of a recipe in a folder that holds a collection."""
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    collection = f"beir:{folder / 'collection'}"
+    arguments = [str(path), "--output", str(folder / "out"), "--collection", collection, *words]
+    return parse_config(DistillConfig, arguments, make_parser(DistillConfig, "distill", ""))[0]

@@ -207,9 +207,9 @@ def start_counting(limit: int, kind: JobKind) -> Any:
 
 
 def preparing_tasks() -> int | None:
-    """How many may run at a time: on this machine alone two a core, one works while the other waits for its next unit;
-    a cluster counts its CPUs itself."""
-    return None if os.environ.get("RAY_ADDRESS") else 2 * (os.cpu_count() or 1)
+    """How many may run at a time: on this machine alone one more than there are cores, which works while another waits
+    for its next unit (more of them only share the caches); a cluster counts its CPUs itself."""
+    return None if os.environ.get("RAY_ADDRESS") else (os.cpu_count() or 1) + 1
 
 
 def cpu_threads(execution: Costs) -> int:

@@ -6,22 +6,21 @@ by one with other values, and the two longest run under `make test-all` only. Th
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-import yaml
 from nbclient import NotebookClient
 
 from tests.builders import make_causal
 from tests.conftest import REPOSITORY
-from tests.distilling import recipe, write_collection
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 KEPT_BYTES = 200_000  # of a notebook with its outputs: plots are small and logs are not kept
 SECONDS = 300
-TEACHER = "{output}/teacher-start/model"
+TEACHER = "{output}/teacher/student"
 
 
 def read(path: Path) -> Any:
@@ -59,22 +58,17 @@ def ray_address(ray_session: None) -> Any:
     os.environ.pop("RAY_ADDRESS") if before is None else os.environ.update(RAY_ADDRESS=before)
 
 
-def small_recipe() -> dict[str, Any]:
-    """Every stage but the teacher's training: its start is the teacher."""
-    content = recipe()
-    stages = [call for call in content["stages"] if call["name"] != "teacher"]
-    text = yaml.safe_dump({**content, "stages": stages})
-    return yaml.safe_load(text.replace("$output/teacher/student", TEACHER.format(output="$output")))
-
-
 @pytest.fixture(scope="module")
-def quickstart(ray_address: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Notebook 1 on a small recipe: its output, which others read, and what it printed."""
-    folder = tmp_path_factory.mktemp("quickstart")
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(small_recipe()))
-    collection = write_collection(folder / "collection")
-    values = {"RECIPE": str(folder / "recipe.yaml"), "COLLECTION": f"beir:{collection}", "OUTPUT": str(folder / "out")}
-    return folder / "out", execute(with_parameters(read(named("1_")), values))
+def quickstart(small_pipeline: Path, ray_address: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Notebook 1 on a small recipe that has been run: its output, which others read, and what it printed."""
+    output = tmp_path_factory.mktemp("quickstart") / "out"
+    shutil.copytree(small_pipeline / "out", output)
+    values = {
+        "RECIPE": str(small_pipeline / "recipe.yaml"),
+        "COLLECTION": f"beir:{small_pipeline / 'collection'}",
+        "OUTPUT": str(output),
+    }
+    return output, execute(with_parameters(read(named("1_")), values))
 
 
 def named(start: str) -> Path:
