@@ -19,7 +19,8 @@ from typing import Self
 
 import psutil
 
-ADDRESS = "127.0.0.1"
+from cluster.ports import ADDRESS, free_ports
+
 START_SECONDS = 120
 STARTS = 3
 STARTED = "Ray runtime started"  # what `ray start` says of a node that is up
@@ -191,15 +192,3 @@ class LocalCluster:
             if node.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"a local Ray cluster did not come up: {self.logs()}")
             time.sleep(0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; all are held while they are drawn, so they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((ADDRESS, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

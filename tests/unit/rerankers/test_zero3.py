@@ -1,7 +1,6 @@
 """Gradients of the one-step T5 when DeepSpeed ZeRO-3 holds every weight in shards on two processes."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from cluster.ports import free_ports
 from inranker.rerankers.t5 import OneStepT5
 
 from .conftest import FALSE_ID, TRUE_ID, answers, make_inputs
 
 WORKER = Path(__file__).parent / "zero3_worker.py"
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +30,7 @@ def test_gradients_under_zero3_equal_the_library_s(t5_models, repository, tmp_pa
         "DS_ACCELERATOR": "cpu",
         "OMP_NUM_THREADS": "1",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
+        "MASTER_PORT": str(free_ports(1)[0]),
         "WORLD_SIZE": "2",
         "PYTHONPATH": str(repository),
     }
