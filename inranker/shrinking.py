@@ -19,12 +19,14 @@ class ShrinkIdentity:
     start: str
     """The bigger reranker: a directory, a URL or a hub id; often the teacher itself."""
     encoder_layers: str | None = None
-    """Layers of its encoder to keep: `first 3`, `last 3` or `every 2`; null: all."""
+    """Layers of its encoder to keep: `first 3`, `last 3`, `every 2` or `only 0, 2, 5`; null: all."""
     decoder_layers: str | None = None
     """Layers of its decoder to keep (T5); null: all."""
     vocabulary_of: str | None = None
     """Collection whose texts say which pieces of the vocabulary stay (WordPiece or Unigram): beir:PATH,
     ir_datasets:ID or python-docs; null keeps all."""
+    vocabulary_size: int | None = None
+    """Pieces to keep at most, those that these texts use most often; null: all that they use."""
     split: str | None = "train"
     """Split whose queries count among those texts; null: passages alone."""
 
@@ -51,6 +53,8 @@ def shrink(config: ShrinkConfig) -> dict[str, Any]:
     chosen = config.identity
     if chosen.encoder_layers is None and chosen.decoder_layers is None and chosen.vocabulary_of is None:
         raise UserError("nothing to cut: give identity.encoder_layers, decoder_layers or vocabulary_of")
+    if chosen.vocabulary_size is not None and chosen.vocabulary_of is None:
+        raise UserError("vocabulary_size: name the collection whose texts say which pieces stay: vocabulary_of")
     collection = open_collection(chosen.vocabulary_of) if chosen.vocabulary_of else None
     start = {name: value for name, value in scorer_identity(chosen.start).items() if name != "dtype"}
     identity: dict[str, Any] = {
@@ -60,6 +64,8 @@ def shrink(config: ShrinkConfig) -> dict[str, Any]:
     }
     if collection is not None:
         identity |= {"collection": collection.content_hash(chosen.split), "split": chosen.split}
+    if chosen.vocabulary_size is not None:
+        identity["vocabulary_size"] = chosen.vocabulary_size
 
     def make(folder: Path) -> dict[str, Any]:
         from inranker.rerankers import load_reranker
@@ -72,7 +78,7 @@ def shrink(config: ShrinkConfig) -> dict[str, Any]:
         before = load_reranker(chosen.start).parameters_count
         smaller = open_start(cut)
         if collection is not None:
-            smaller = prune_vocabulary(smaller, _texts(collection, chosen.split))
+            smaller = prune_vocabulary(smaller, _texts(collection, chosen.split), chosen.vocabulary_size)
         smaller.save(folder)
         return {
             "parameters": smaller.parameters_count,

@@ -151,7 +151,12 @@ def train(config: TrainConfig, known: Known) -> Forecast:
     positives = None if any(each.positives is None for each in rows) else sum(each.positives or 0 for each in rows)
     # Rows that are not known: pairs half as long as they may be, of which a pass is never asked for.
     together = Rows(sum(each.pairs for each in rows), positives, tokens or start.max_length / 2)
-    hardware = Hardware(speeds.gpu_memory_gb, speeds.gpu_tflops, speeds.training_utilisation, speeds.update_seconds)
+    hardware = Hardware(
+        gpu_memory_gb=speeds.gpu_memory_gb,
+        gpu_tflops=speeds.gpu_tflops,
+        utilisation=speeds.training_utilisation,
+        update_seconds=speeds.update_seconds,
+    )
     plan = plan_of(identity, replace(config.execution, hardware=hardware), start, together)
     fits = "" if plan["gb_per_gpu"] <= speeds.gpu_memory_gb else "does not fit this GPU as it is"
     return Forecast(plan["pairs"], plan["steps"], plan["flops"], plan["gpu_hours"], plan["gb_per_gpu"], fits)

@@ -14,11 +14,11 @@ from inranker.report.streams import Histogram
 from inranker.storage import Store
 from inranker.training.agreement import read_agreement
 from inranker.training.config import TrainConfig
+from inranker.training.dev import DEV_SCORE
 from inranker.training.meter import METRICS
 
 POINTS = 300  # of a curve
 BINS = 40
-DEV = "dev_nDCG@10"
 STEEP = 30  # a loss that falls by more is drawn over equal factors
 TERMS = (("loss", "loss"), ("delta", "δ term of Eq. 2"), ("s", "s term"))
 
@@ -76,7 +76,7 @@ def at_a_glance(manifest: Manifest) -> list[tuple[str, str]]:
 def curves(measured: list[Line]) -> list[Html]:
     """Loss with its terms, dev nDCG@10, learning rate and speed over the updates."""
     windows = [line for line in measured if "loss" in line]
-    dev = [line for line in measured if DEV in line]
+    dev = [line for line in measured if DEV_SCORE in line]
     if not windows and not dev:
         return [paragraph("The job logged no line.")]
     drawn = []
@@ -91,7 +91,7 @@ def curves(measured: list[Line]) -> list[Html]:
         told = "Means over the updates between two lines of metrics.jsonl; long curves are thinned by means."
         drawn.append(lines("Loss", across, _up("loss", terms), terms, told))
     if dev:
-        points = Series("", [line["step"] for line in dev], [line[DEV] for line in dev], 2)
+        points = Series("", [line["step"] for line in dev], [line[DEV_SCORE] for line in dev], 2)
         low, high = padded(min(points.y), max(points.y))
         told = "Of a small re-ranked first-stage run; it chooses which student is saved."
         drawn.append(lines("nDCG@10 on dev", across, Axis("nDCG@10", low, high), [points], told))

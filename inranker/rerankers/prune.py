@@ -11,6 +11,7 @@ each other and cannot be left out this way.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -34,21 +35,23 @@ CONTINUATION = "##"  # WordPiece's mark of a piece inside a word
 METASPACE = "▁"  # SentencePiece's mark of a piece that follows a space
 
 
-def prune_vocabulary(reranker: Reranker, texts: Iterable[str]) -> Reranker:
+def prune_vocabulary(reranker: Reranker, texts: Iterable[str], size: int | None = None) -> Reranker:
     """A reranker with the pieces that texts use, single characters, special tokens and answers, and no other pieces.
 
-    Pairs made of the texts get the logits that they got before. The given reranker's weights become those of the new
-    one and it is of no more use.
+    Pairs made of the texts get the logits that they got before, unless `size` leaves out pieces that they use. The
+    given reranker's weights become those of the new one and it is of no more use.
 
     Args:
         reranker: an encoder (WordPiece or Unigram vocabulary) or a T5 (Unigram).
         texts: what the model will read: queries and passages, in any order.
+        size: pieces to keep at most, those that the texts use most often; words lose their rare pieces to shorter ones.
 
     Raises:
-        UserError: the vocabulary is of another kind, such as BPE, or the model is a causal one.
+        UserError: the vocabulary is of another kind, such as BPE, the model is a causal one, or `size` has no room for
+            the pieces that must stay.
     """
     old = reranker.encoder
-    kept = kept_ids(old, texts)
+    kept = kept_ids(old, texts, size)
     encoder = PairEncoder(pruned_tokenizer(old.tokenizer, kept), old.contract)
     module = reranker.module
     if isinstance(module, OneStepT5):
@@ -66,11 +69,11 @@ def prune_vocabulary(reranker: Reranker, texts: Iterable[str]) -> Reranker:
     return Reranker(module.eval(), encoder, str(reranker.device), reranker.dtype)
 
 
-def kept_ids(encoder: PairEncoder, texts: Iterable[str]) -> list[int]:
-    """Vocabulary ids that stay, ascending.
+def kept_ids(encoder: PairEncoder, texts: Iterable[str], size: int | None = None) -> list[int]:
+    """Vocabulary ids that stay, ascending; `size` at most where it is given.
 
     Raises:
-        UserError: the vocabulary is neither WordPiece nor Unigram.
+        UserError: the vocabulary is neither WordPiece nor Unigram, or `size` is too small.
     """
     backend = encoder.tokenizer.backend_tokenizer
     model = json.loads(backend.to_str())["model"]
@@ -86,10 +89,16 @@ def kept_ids(encoder: PairEncoder, texts: Iterable[str]) -> list[int]:
         kept.add(min(range(len(model["vocab"])), key=lambda index: model["vocab"][index][1]))
     backend.no_truncation()
     backend.no_padding()
+    used: Counter[int] = Counter()
     for some in _slices(texts):
         for encoding in backend.encode_batch_fast(some, add_special_tokens=False):
-            kept.update(encoding.ids)
-    return sorted(kept)
+            used.update(encoding.ids)
+    rest = sorted(used.keys() - kept, key=lambda index: (-used[index], index))
+    if size is None:
+        return sorted(kept.union(rest))
+    if size < len(kept):
+        raise UserError(f"vocabulary size {size}: special tokens and single characters alone are {len(kept)}")
+    return sorted(kept.union(rest[: size - len(kept)]))
 
 
 def pruned_tokenizer(tokenizer: Any, kept: list[int]) -> Any:

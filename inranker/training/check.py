@@ -42,6 +42,8 @@ def check(config: TrainConfig) -> None:
     named = [identity.labels] if isinstance(identity.labels, str) else identity.labels or []
     if identity.dev.labels is not None and identity.dev.labels.rstrip("/") in [url.rstrip("/") for url in named]:
         raise UserError("dev.labels are those that are trained on; name labels of held-out queries")
+    if execution.keep_checkpoints_by == "score" and identity.dev.collection is None and identity.dev.labels is None:
+        raise UserError("keep_checkpoints_by 'score' needs measurements: name dev.collection or dev.labels")
     if identity.dropout is not None and not 0 <= identity.dropout < 1:
         raise UserError(f"dropout: {identity.dropout} must lie between 0 and 1, without 1")
     parts = execution.workers * execution.gradient_accumulation

@@ -75,7 +75,8 @@ class TrainIdentity:
     dropout: float | None = None
     """Dropout rate; null: the model's own."""
     encoder_layers: str | None = None
-    """Layers of the start's encoder (a T5's or a BERT's) to keep: `first 3`, `last 3` or `every 2`; null: all."""
+    """Layers of the start's encoder (a T5's or a BERT's) to keep: `first 3`, `last 3`, `every 2` or `only 0, 2, 5`;
+    null: all."""
     decoder_layers: str | None = None
     """Layers of its decoder to keep; null: all."""
     family: str | None = None
@@ -109,6 +110,8 @@ class Hardware:
 
     gpu_memory_gb: float = 80.0
     """Memory of a GPU, in 10⁹ bytes."""
+    host_memory_gb: float | None = None
+    """Memory of the machine for each of its GPUs, in 10⁹ bytes, for `offload: cpu`; null: as much as it takes."""
     gpu_tflops: float = 312.0
     """Its peak in the job's precision, in 10¹² operations a second (A100 in bfloat16: 312)."""
     utilisation: float = 0.35
@@ -146,7 +149,9 @@ class TrainExecution:
     checkpoint_every: int = 1000
     """Updates between checkpoints; one is always made at the end."""
     keep_checkpoints: int = 2
-    """Checkpoints kept, newest first."""
+    """Checkpoints kept."""
+    keep_checkpoints_by: Literal["newest", "score"] = "newest"
+    """Which ones: the newest, or those of the best dev nDCG@10 (measured at their very step) beside the newest."""
     log_every: int = 10
     """Updates between lines of metrics.jsonl."""
     max_failures: int = 3

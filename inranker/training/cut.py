@@ -8,25 +8,38 @@ from torch import nn
 from inranker.errors import UserError
 
 RULE = re.compile(r"(first|last|every) ([1-9][0-9]*)")
+LISTED = re.compile(r"only ([0-9]+(?:, ?[0-9]+)*)")
 
 
 def layers_to_keep(rule: str, count: int) -> list[int]:
     """Numbers of the layers that a rule keeps, of `count`.
 
-    `first 3`, `last 3`, or `every 2` (the first, then each second one).
+    `first 3`, `last 3`, `every 2` (the first, then each second one), or `only 0, 2, 5` (counted from 0).
 
     Raises:
-        UserError: it is no rule, or asks for more layers than there are.
+        UserError: it is no rule, asks for more layers than there are, or lists them out of order.
     """
+    listed = LISTED.fullmatch(rule.strip())
+    if listed is not None:
+        return _listed(rule, [int(number) for number in listed[1].split(",")], count)
     matched = RULE.fullmatch(rule.strip())
     if matched is None:
-        raise UserError(f"{rule!r} is no rule for layers; say `first 3`, `last 3` or `every 2`")
+        raise UserError(f"{rule!r} is no rule for layers; say `first 3`, `last 3`, `every 2` or `only 0, 2, 5`")
     word, number = matched[1], int(matched[2])
     if word != "every" and number > count:
         raise UserError(f"{rule!r} asks for more layers than the {count} there are")
     if word == "every":
         return list(range(0, count, number))
     return list(range(number)) if word == "first" else list(range(count - number, count))
+
+
+def _listed(rule: str, numbers: list[int], count: int) -> list[int]:
+    """Layers named one by one: layers build on each other, so an order other than the model's is a slip."""
+    if numbers != sorted(set(numbers)):
+        raise UserError(f"{rule!r}: name each layer once, in ascending order")
+    if numbers[-1] >= count:
+        raise UserError(f"{rule!r} asks for layer {numbers[-1]}, but the {count} layers are 0 to {count - 1}")
+    return numbers
 
 
 def cut(t5: Any, encoder: str | None, decoder: str | None) -> None:

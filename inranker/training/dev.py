@@ -27,6 +27,7 @@ from inranker.training.config import Dev
 from inranker.types import Qrel, Query, ScoredDoc
 
 MEASURE = "nDCG@10"
+DEV_SCORE = f"dev_{MEASURE}"  # its name in metrics.jsonl and in what is said of a checkpoint
 ABOUT, TOKENS = "dev.json", "dev.npz"
 TOKEN_BUDGET = 8192
 

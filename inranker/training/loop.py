@@ -32,7 +32,7 @@ from inranker.training.board import Board, Watcher
 from inranker.training.check import check, require_gradient
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import Source, find_source
-from inranker.training.dev import dev_identity
+from inranker.training.dev import DEV_SCORE, dev_identity
 from inranker.training.gauges import TrainGauges
 from inranker.training.job import Job, Place
 from inranker.training.student import STUDENT, start_identity
@@ -141,7 +141,10 @@ def run_workers(job: Job, store: Store) -> dict[str, Any]:
             name=CHECKPOINTS,
             storage_path=place,
             storage_filesystem=filesystem,
-            checkpoint_config=CheckpointConfig(num_to_keep=execution.keep_checkpoints),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=execution.keep_checkpoints,
+                checkpoint_score_attribute=DEV_SCORE if execution.keep_checkpoints_by == "score" else None,
+            ),
             failure_config=FailureConfig(max_failures=execution.max_failures),
             worker_runtime_env={"env_vars": cpu_environment(job.threads)},
         ),

@@ -8,6 +8,7 @@ attention keeps less than that, its allocator wastes some: held to a real run, n
 import copy
 import functools
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +30,15 @@ from inranker.training.cut import cut
 from inranker.training.student import overrides
 
 GB = 1e9
-CHOICES: list[tuple[int, str]] = [(0, "none"), (1, "none"), (2, "none"), (3, "none"), (2, "cpu"), (3, "cpu")]
+CHOICES: list[tuple[int, str]] = [
+    (0, "none"),
+    (1, "none"),
+    (2, "none"),
+    (3, "none"),
+    (2, "cpu"),
+    (3, "cpu"),
+    (3, "nvme"),
+]
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,8 @@ def plan(config: TrainConfig) -> dict[str, Any]:
     """What a job will need.
 
     Returns:
-        `parameters`, `activation_gb`, `choices` (stage, offload, gigabytes a GPU, fits), `recommended` (the first that
-        fits), `steps`, `pairs`, `flops`, `hours`, `gpu_hours`, `cost`, and a `table`.
+        `parameters`, `activation_gb`, `choices` (stage, offload, gigabytes a GPU, gigabytes offloaded for it, fits),
+        `recommended` (the first that fits), `steps`, `pairs`, `flops`, `hours`, `gpu_hours`, `cost`, and a `table`.
 
     Raises:
         UserError: the job cannot be run as asked, or the start's shape is not known.
@@ -67,12 +76,22 @@ def plan_of(identity: TrainIdentity, execution: TrainExecution, start: Planned, 
     pairs = -(-identity.batch_size // (execution.workers * execution.gradient_accumulation))
     size = size_of(identity, start, execution.activation_checkpointing, pairs)
     parameters, activations = size.parameters, size.activations
+    host = execution.hardware.host_memory_gb or math.inf
     choices = []
     for stage, offload in CHOICES:
         chosen = replace(execution, zero_stage=stage, offload=offload)  # type: ignore[arg-type]
         needed = (state_bytes(parameters, identity, chosen) + activations) / GB
-        fits = needed <= execution.hardware.gpu_memory_gb
-        choices.append({"zero_stage": stage, "offload": offload, "gb_per_gpu": round(needed, 2), "fits": fits})
+        moved = offloaded_bytes(parameters, identity, chosen) / GB
+        fits = needed <= execution.hardware.gpu_memory_gb and (offload != "cpu" or moved <= host)
+        choices.append(
+            {
+                "zero_stage": stage,
+                "offload": offload,
+                "gb_per_gpu": round(needed, 2),
+                "offloaded_gb": round(moved, 2),
+                "fits": fits,
+            }
+        )
     asked = (state_bytes(parameters, identity, execution) + activations) / GB
     work = amount_of_work(identity, execution, replace(start, shape=size.shape), rows)
     hardware = execution.hardware
@@ -208,6 +227,15 @@ def state_bytes(parameters: int, identity: TrainIdentity, execution: TrainExecut
     return weights + gradients + optimiser
 
 
+def offloaded_bytes(parameters: int, identity: TrainIdentity, execution: TrainExecution) -> float:
+    """Bytes of state that one GPU's worker keeps in the machine's memory, or on its disk."""
+    if execution.offload == "none":
+        return 0.0
+    return state_bytes(parameters, identity, replace(execution, offload="none")) - state_bytes(
+        parameters, identity, execution
+    )
+
+
 def amount_of_work(identity: TrainIdentity, execution: TrainExecution, start: Planned, rows: Rows) -> dict[str, Any]:
     """Updates, pairs, and operations: a forward pass, twice as much backward, and once more where activations are
     computed again."""
@@ -246,7 +274,13 @@ def _rows_of_an_epoch(identity: TrainIdentity, rows: Rows) -> int:
 def render(summary: dict[str, Any]) -> str:
     """The plan as a person reads it."""
     rows = [
-        [str(choice["zero_stage"]), choice["offload"], f"{choice['gb_per_gpu']:.1f}", "yes" if choice["fits"] else "no"]
+        [
+            str(choice["zero_stage"]),
+            choice["offload"],
+            f"{choice['gb_per_gpu']:.1f}",
+            f"{choice['offloaded_gb']:.1f}",
+            "yes" if choice["fits"] else "no",
+        ]
         for choice in summary["choices"]
     ]
     cost = "" if summary["cost"] is None else f", cost {summary['cost']:,.2f}"
@@ -260,7 +294,7 @@ def render(summary: dict[str, Any]) -> str:
         [
             f"{summary['parameters']:,} parameters; {summary['pairs_per_piece']} pairs at a time of at most "
             f"{summary['tokens_per_pair_at_most']} tokens keep {summary['activation_gb']:.2f} GB of activations",
-            render_rows(["ZeRO", "offload", "GB per GPU", "fits"], rows),
+            render_rows(["ZeRO", "offload", "GB per GPU", "GB offloaded", "fits"], rows),
             advice,
             f"{summary['steps']:,} updates, {summary['pairs']:,} pairs of {summary['tokens_per_pair']:.0f} tokens: "
             f"{summary['hours']:,.1f} hours, {summary['gpu_hours']:,.1f} GPU-hours{cost}",

@@ -4,14 +4,17 @@ A tracker is a class of two methods and a line in `TRACKERS`. All of them get th
 worker.
 """
 
+import json
 import math
 from pathlib import Path
 from typing import Any, Protocol
 
 from inranker.errors import UserError
+from inranker.manifest import to_json
 from inranker.storage import Store
 
 FOLDER = "tensorboard"
+MLFLOW_RUN = "mlflow.json"  # in the output: which run its starts write to
 
 
 class Tracker(Protocol):
@@ -64,12 +67,17 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """A run of https://mlflow.org; server and experiment come from its own environment variables."""
+    """A run of https://mlflow.org, resumed by later starts; server and experiment come from its own environment."""
 
     def __init__(self, output: str, step: int, config: dict[str, Any]) -> None:
         self.mlflow = _import("mlflow")
-        self.mlflow.start_run(run_name=Path(output).name)
+        store = Store(output)
+        if store.exists(MLFLOW_RUN):
+            self.mlflow.start_run(run_id=json.loads(store.read(MLFLOW_RUN))["run_id"])
+            return
+        run = self.mlflow.start_run(run_name=Path(output).name)
         self.mlflow.log_params({name: str(value)[:500] for name, value in config.items()})
+        store.write(MLFLOW_RUN, to_json({"run_id": run.info.run_id}))
 
     def write(self, line: dict[str, Any]) -> None:
         """See `Tracker`."""

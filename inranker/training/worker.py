@@ -21,7 +21,7 @@ from inranker.storage import Store
 from inranker.training.agreement import score_sample, write_agreement
 from inranker.training.checkpoint import load_state, save_state, whole_weights
 from inranker.training.deepspeed import learning_rate, make_engine
-from inranker.training.dev import MEASURE, DevRun
+from inranker.training.dev import DEV_SCORE, DevRun
 from inranker.training.job import (
     Hooks,
     Job,
@@ -44,8 +44,8 @@ VERIFIED_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25}  # logits of the engine
 
 
 @dataclass(frozen=True)
-class Best:
-    """The best measurement so far: after which update, and its nDCG@10 (None: none was made)."""
+class Measured:
+    """A measurement, the best so far or the last: after which update, and its nDCG@10 (None: none was made)."""
 
     step: int = 0
     score: float | None = None
@@ -86,11 +86,11 @@ class Trainer:
         self.loss = loss_function(identity)
         self.parts = place.world * execution.gradient_accumulation
         self.engine = make_engine(student.module, identity, execution, device)
-        self.step, self.best = 0, Best()
+        self.step, self.best, self.measured = 0, Measured(), Measured()
         with hooks.latest() as checkpoint:
             if checkpoint is not None:
                 kept = load_state(self.engine, checkpoint)
-                self.step, self.best = kept["step"], Best(**kept["best"])
+                self.step, self.best = kept["step"], Measured(**kept["best"])
 
     def train(self) -> dict[str, Any]:
         """See `run`."""
@@ -122,7 +122,7 @@ class Trainer:
             if self.dev is not None and (self.step % self.dev.dev.every == 0 or self.step == steps):
                 measured = self.measure(self.dev)
                 if books is not None:
-                    books.write({"step": self.step, f"dev_{MEASURE}": measured})
+                    books.write({"step": self.step, DEV_SCORE: measured})
             if self.step % execution.checkpoint_every == 0 or self.step == steps or stopped:
                 if books is not None:
                     books.flush()
@@ -209,7 +209,10 @@ class Trainer:
                 "zero_stage": self.job.execution.zero_stage,
             }
             save_state(self.engine, Path(temporary), about, self.place.rank, self.place.world)
-            self.hooks.keep(Path(temporary), {"step": self.step, "loss": line.get("loss")})
+            metrics: dict[str, Any] = {"step": self.step, "loss": line.get("loss")}
+            if self.measured.step == self.step and self.measured.score is not None:
+                metrics[DEV_SCORE] = self.measured.score
+            self.hooks.keep(Path(temporary), metrics)
 
     def keeps_best(self) -> bool:
         """Whether the best measured student is the one to save, and not the last."""
@@ -220,8 +223,9 @@ class Trainer:
         self.engine.eval()
         score = dev.measure(self.engine, self.device, self.place.rank, self.place.world)
         self.engine.train()
+        self.measured = Measured(self.step, score)
         if self.best.score is None or score > self.best.score:
-            self.best = Best(self.step, score)
+            self.best = Measured(self.step, score)
             if self.keeps_best():
                 self.save()
         return score

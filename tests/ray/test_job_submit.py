@@ -39,6 +39,7 @@ from tests.s3_server import S3Server
 from tests.unit.labeling.inprocess import label_here, label_job
 
 UNITS, UNIT_ROWS = 12, 100
+MORE_UNITS = 60  # a node takes ten seconds to join and to load the teacher
 PATIENCE_SECONDS = 240
 # Big enough for a unit to take a good part of a second: there is time to stop in the middle.
 SHAPE = T5Shape(d_model=256, d_ff=1024, d_kv=32, num_heads=8, num_layers=4, num_decoder_layers=1)
@@ -130,8 +131,16 @@ class Inputs:
 
 @pytest.fixture(scope="module")
 def inputs(s3_server: S3Server, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    folder, url = tmp_path_factory.mktemp("inputs"), s3_server.make_prefix()
-    pairs = make_pairs(folder / "pairs", pair_rows(UNITS * UNIT_ROWS), shard_rows=500)
+    return make_inputs(UNITS, s3_server.make_prefix(), tokenizer, tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def more_inputs(s3_server: S3Server, tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    return make_inputs(MORE_UNITS, s3_server.make_prefix(), tokenizer, tmp_path_factory.mktemp("more"))
+
+
+def make_inputs(units: int, url: str, tokenizer: Path, folder: Path) -> Inputs:
+    pairs = make_pairs(folder / "pairs", pair_rows(units * UNIT_ROWS), shard_rows=500)
     teacher = make_t5(folder / "teacher", tokenizer, seed=1, shape=SHAPE)
     expected = label_job(pairs, teacher, folder / "expected", unit_rows=UNIT_ROWS)
     label_here(expected)
@@ -189,26 +198,26 @@ def test_job_submit_label_stop_and_submit_again(jobs: Jobs, inputs: Inputs, s3_u
 
 @pytest.mark.slow
 def test_job_submit_label_uses_a_node_that_comes_and_survives_one_that_goes(
-    jobs: Jobs, inputs: Inputs, s3_url: str
+    jobs: Jobs, more_inputs: Inputs, s3_url: str
 ) -> None:
     """The installed command, told nothing of a working directory."""
     store, (first,) = Store(s3_url), jobs.cluster.nodes
     # Two actors of which one has a place, until there is another node.
-    words = [*label_words(inputs, s3_url, actors=2), "--cpus_per_actor", "3"]
+    words = [*label_words(more_inputs, s3_url, actors=2), "--cpus_per_actor", "3"]
     name = jobs.submit("inranker", "label", *words, working_dir=False)
     jobs.wait_until(name, lambda: bool(finished_units(store)))
     assert len(first.workers("PairScorer")) == 1
     second = jobs.cluster.add_node(cpus=4)
     jobs.wait_until(name, lambda: bool(second.workers("PairScorer")))
     done = finished_units(store)
-    assert len(done) < UNITS, "the job was over before the node came; give it more units"
+    assert len(done) < MORE_UNITS, "the job was over before the node came; give it more units"
     receipts = {name: store.read(f"receipts/{name}.json") for name in done}
     jobs.cluster.kill_node(first)
     said = jobs.finish(name)
     again = said.count("is started again in scoring")
     assert again <= 2, said  # no more than were in the hands of its actor
     assert all(store.read(f"receipts/{name}.json") == receipt for name, receipt in receipts.items())
-    assert_labels(inputs, s3_url)
+    assert_labels(more_inputs, s3_url)
 
 
 @pytest.mark.slow

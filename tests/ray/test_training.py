@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,12 @@ from safetensors.numpy import load_file
 from inranker.errors import UserError
 from inranker.manifest import read_manifest
 from inranker.rerankers import load_contract, load_reranker
-from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
-from inranker.training.loop import STOPPED_BY_SIGNAL, train
+from inranker.training.checkpoint import STATE
+from inranker.training.config import Dev, TrainConfig, TrainExecution, TrainIdentity
+from inranker.training.dev import DEV_SCORE
+from inranker.training.loop import CHECKPOINTS, STOPPED_BY_SIGNAL, train
 from tests.builders import make_t5, pair_rows
-from tests.unit.training.labels import make_labels
+from tests.unit.training.labels import make_collection, make_labels
 
 STEPS = 60
 # The others run under `make test-all`.
@@ -111,6 +113,22 @@ def test_zero_two_on_two_workers_gives_the_losses_of_one(
     train(TrainConfig(identity, str(output), execution(folder, workers=2, zero_stage=2)))
     np.testing.assert_allclose(losses(output), losses(undisturbed), rtol=1e-5, atol=1e-5)
     assert_same_student(output, undisturbed, 1e-4)
+
+
+def test_checkpoints_of_the_best_score_are_kept_beside_the_newest(
+    identity: TrainIdentity, folder: Path, ray_session: None, tmp_path: Path
+) -> None:
+    dev = Dev(make_collection(tmp_path / "collection"), "dev", queries=9, depth=4, every=2)
+    output = tmp_path / "out"
+    chosen = execution(folder, checkpoint_every=2, keep_checkpoints=2, keep_checkpoints_by="score")
+    train(TrainConfig(replace(identity, steps=10, learning_rate=1e-2, dev=dev), str(output), chosen))
+    lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    score = {line["step"]: line[DEV_SCORE] for line in lines if DEV_SCORE in line}
+    assert list(score) == [2, 4, 6, 8, 10] and len(set(score.values())) > 1, score
+    kept = {json.loads(file.read_text())["step"] for file in (output / CHECKPOINTS).rglob(STATE)}
+    assert 10 in kept and len(kept) <= 3
+    lost = score.keys() - kept
+    assert max(score[step] for step in lost) <= min(score[step] for step in kept - {10})
 
 
 def last_step(output: Path) -> int:

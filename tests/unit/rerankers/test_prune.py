@@ -70,6 +70,23 @@ def test_words_that_the_texts_lack_become_letters(encoder, tmp_path):
     assert pruned.unk_token_id not in pruned("pressure")["input_ids"]
 
 
+def test_of_too_many_pieces_the_rarest_go_and_their_words_become_shorter_ones(encoder):
+    texts = ["press wing press wing press flow"]
+    used = len(kept_ids(load_reranker(encoder).encoder, texts))
+    without = prune_vocabulary(load_reranker(encoder), texts, used - 1)
+    tokenizer = without.encoder.tokenizer
+    assert len(tokenizer) == used - 1 == without.module.model.get_input_embeddings().num_embeddings
+    assert tokenizer.tokenize("press wing") == ["press", "wing"]
+    assert len(tokenizer.tokenize("flow")) > 1 and tokenizer.unk_token_id not in tokenizer("flow")["input_ids"]
+    with pytest.raises(UserError, match="single characters alone"):
+        kept_ids(load_reranker(encoder).encoder, texts, 5)
+
+
+def test_a_size_needs_the_texts_that_say_what_is_rare(encoder, tmp_path):
+    with pytest.raises(UserError, match="vocabulary_of"):
+        shrink(ShrinkConfig(ShrinkIdentity(str(encoder), vocabulary_size=50), str(tmp_path / "out")))
+
+
 def test_a_vocabulary_of_merges_is_refused():
     bare = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]))
     bare.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -69,6 +69,13 @@ def shelved(server: LocalServer) -> Iterator[LocalServer]:
         yield running
 
 
+def open_page(browser: Browser, url: str, width: int, height: int, dark: bool = False) -> Tab:
+    """A tab whose query field has the focus: browsers give it with the first picture, which may come after loading."""
+    tab = browser.open(url, width, height, dark)
+    tab.until(f"{FOCUS} === 'query'")
+    return tab
+
+
 def ask(tab: Tab, query: str, passages: str) -> None:
     """Fill the form by keyboard and send it by Enter."""
     assert tab.value(FOCUS) == "query"
@@ -85,7 +92,7 @@ def ask(tab: Tab, query: str, passages: str) -> None:
 def test_the_page_ranks_what_is_pasted(
     browser: Browser, server: LocalServer, width: int, height: int, dark: bool
 ) -> None:
-    tab = browser.open(f"{server.url}/", width, height, dark)
+    tab = open_page(browser, f"{server.url}/", width, height, dark)
     tab.until("document.getElementById('served').textContent.includes('BM25 beside')")
     long = "read the stream of the queue " * 30 + "x" * 500
     ask(tab, "open a file", f"read the stream\nwrite a file\n{ATTACK}\n{long}")
@@ -110,7 +117,7 @@ def test_the_page_ranks_what_is_pasted(
 
 
 def test_the_page_searches_the_collection(browser: Browser, shelved: LocalServer) -> None:
-    tab = browser.open(f"{shelved.url}/", 390, 844)
+    tab = open_page(browser, f"{shelved.url}/", 390, 844)
     tab.until("!document.getElementById('sources').hidden")
     tab.type("open")
     tab.press("Tab")
@@ -125,7 +132,7 @@ def test_the_page_searches_the_collection(browser: Browser, shelved: LocalServer
 
 
 def test_the_page_says_what_is_wrong(browser: Browser, server: LocalServer) -> None:
-    tab = browser.open(f"{server.url}/", 390, 844)
+    tab = open_page(browser, f"{server.url}/", 390, 844)
     tab.type("open")
     tab.press("Enter")
     assert tab.until(STATUS) == "Paste at least one passage."
@@ -137,7 +144,7 @@ def test_the_page_says_what_is_wrong(browser: Browser, server: LocalServer) -> N
 
 
 def test_blank_lines_separate_passages_of_several_lines(browser: Browser, server: LocalServer) -> None:
-    tab = browser.open(f"{server.url}/", 1280, 900)
+    tab = open_page(browser, f"{server.url}/", 1280, 900)
     parts = tab.value("document.getElementById('passages').value = 'a\\nb\\n \\n\\nc\\n', pastedPassages()")
     assert parts == ["a\nb", "c"]
     assert tab.value("document.getElementById('passages').value = 'a\\n  b \\nc', pastedPassages()") == ["a", "b", "c"]

@@ -20,19 +20,34 @@ DEEP = T5Shape(d_model=16, d_ff=32, d_kv=8, num_heads=2, num_layers=5, num_decod
 
 @pytest.mark.parametrize(
     ("rule", "kept"),
-    [("first 2", [0, 1]), ("last 2", [3, 4]), ("every 2", [0, 2, 4]), ("every 9", [0]), ("last 5", [0, 1, 2, 3, 4])],
+    [
+        ("first 2", [0, 1]),
+        ("last 2", [3, 4]),
+        ("every 2", [0, 2, 4]),
+        ("every 9", [0]),
+        ("last 5", [0, 1, 2, 3, 4]),
+        ("only 0, 3,4", [0, 3, 4]),
+    ],
 )
 def test_rules(rule, kept):
     assert layers_to_keep(rule, 5) == kept
 
 
-@pytest.mark.parametrize("rule", ["first", "2", "first 0", "middle 2", "first 6", "last 2 3"])
+@pytest.mark.parametrize("rule", ["first", "2", "first 0", "middle 2", "first 6", "last 2 3", "only", "only 1 2"])
 def test_what_is_no_rule_is_said(rule):
     with pytest.raises(UserError, match=r"no rule for layers|more layers than"):
         layers_to_keep(rule, 5)
 
 
-@pytest.mark.parametrize("rule", ["first 2", "last 2", "every 2"])
+@pytest.mark.parametrize(
+    ("rule", "reason"), [("only 0, 5", "0 to 4"), ("only 2, 1", "ascending"), ("only 1, 1", "once")]
+)
+def test_a_list_of_layers_names_each_once_in_order_and_none_that_is_not_there(rule, reason):
+    with pytest.raises(UserError, match=reason):
+        layers_to_keep(rule, 5)
+
+
+@pytest.mark.parametrize("rule", ["first 2", "last 2", "every 2", "only 1, 2"])
 def test_a_cut_start_has_the_kept_layers_saves_and_scores_as_hugging_face_does(rule, tmp_path):
     start = make_t5(tmp_path / "start", make_tokenizer(tmp_path / "tokenizer"), shape=DEEP)
     identity = TrainIdentity(start=str(start), encoder_layers=rule, decoder_layers="last 1")

@@ -9,7 +9,7 @@ from inranker.errors import UserError
 from inranker.rerankers import load_reranker
 from inranker.rerankers.shapes import planned_model
 from inranker.training.config import Hardware, TrainConfig, TrainExecution, TrainIdentity
-from inranker.training.plan import _kept_bytes, activation_bytes, meta_student, plan, state_bytes
+from inranker.training.plan import _kept_bytes, activation_bytes, meta_student, offloaded_bytes, plan, state_bytes
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
 from tests.unit.training.labels import make_labels
 
@@ -68,6 +68,19 @@ def test_a_plan_counts_updates_and_says_what_fits(identity):
     roomy = plan(TrainConfig(identity, "out", TrainExecution()))
     assert roomy["recommended"]["zero_stage"] == 0 and roomy["cost"] is None
     assert roomy["hours"] >= 0
+
+
+def test_what_is_offloaded_needs_room_in_the_machine(identity):
+    hardware = Hardware(host_memory_gb=0.0005)
+    found = plan(TrainConfig(identity, "out", TrainExecution(hardware=hardware)))
+    moved = {(c["zero_stage"], c["offload"]): (c["offloaded_gb"] * 1e9, c["fits"]) for c in found["choices"]}
+    size = found["parameters"]
+    assert moved[0, "none"] == (0, True)
+    assert moved[2, "cpu"][1] is False and moved[3, "cpu"][1] is False  # 16 and 20 bytes a weight
+    assert moved[3, "nvme"][1] is True and "nvme" in found["table"]
+    execution = TrainExecution(zero_stage=3, offload="nvme", nvme_path="/tmp")
+    assert offloaded_bytes(size, identity, execution) == 20 * size
+    assert offloaded_bytes(size, identity, TrainExecution(zero_stage=2, offload="cpu")) == 16 * size
 
 
 def test_a_plan_refuses_what_training_would(identity):

@@ -9,7 +9,7 @@ from torch import nn
 from inranker.config import build_config
 from inranker.errors import UserError
 from inranker.training.check import check
-from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
+from inranker.training.config import Dev, TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.deepspeed import learning_rate, make_optimizer, zero_config
 from inranker.training.meter import COLLAPSED_WINDOWS, Meter
 from inranker.training.student import set_dropout, trained_dropout
@@ -103,6 +103,13 @@ def test_a_batch_must_be_large_enough_to_be_cut():
     execution = TrainExecution(workers=8, gradient_accumulation=8)
     with pytest.raises(UserError, match="cannot be cut"):
         check(TrainConfig(IDENTITY, "out", execution))
+
+
+def test_checkpoints_are_kept_by_score_only_where_there_is_one():
+    execution = TrainExecution(keep_checkpoints_by="score")
+    with pytest.raises(UserError, match="needs measurements"):
+        check(TrainConfig(IDENTITY, "out", execution))
+    check(TrainConfig(dataclasses.replace(IDENTITY, dev=Dev("beir:x")), "out", execution))
 
 
 def test_an_unknown_tracker_is_refused():

@@ -17,7 +17,7 @@ from inranker.rerankers import load_contract, load_reranker
 from inranker.training.check import check
 from inranker.training.config import Dev, TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.custody import find_source
-from inranker.training.dev import MEASURE, dev_identity
+from inranker.training.dev import DEV_SCORE, dev_identity
 from inranker.training.job import Job, Place, seed_part
 from inranker.training.worker import Trainer, run
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
@@ -147,8 +147,20 @@ def test_the_student_of_the_best_measurement_is_kept(keep, soft, job, collection
     assert outcome["saved_step"] == (4 if keep == "best" else 8)
     assert len(saved) == (2 if keep == "best" else 1)
     lines = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
-    measured = {line["step"]: line[f"dev_{MEASURE}"] for line in lines if f"dev_{MEASURE}" in line}
+    measured = {line["step"]: line[DEV_SCORE] for line in lines if DEV_SCORE in line}
     assert measured == {2: 0.2, 4: 0.5, 6: 0.5, 8: 0.4}
+
+
+def test_a_checkpoint_says_what_was_measured_at_its_step(soft, job, collection, monkeypatch):
+    from inranker.training import worker
+
+    monkeypatch.setattr(worker.DevRun, "measure", lambda *_, scores=[0.5, 0.2]: scores.pop(0))
+    kept: list[dict[str, Any]] = []
+    hooks = NoHooks()
+    hooks.keep = lambda place, metrics: kept.append(metrics)  # type: ignore[method-assign]
+    dev = Dev(collection, "dev", queries=5, depth=4, every=2)
+    run(job(replace(soft, steps=4, dev=dev), checkpoint_every=1), Place(), hooks)
+    assert [metrics.get(DEV_SCORE) for metrics in kept] == [None, 0.5, None, 0.2]
 
 
 def test_measurements_are_those_of_the_evaluate_stage(soft, job, collection):
