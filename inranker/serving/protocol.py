@@ -20,6 +20,8 @@ REASONS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
 # How Ray's proxies, which are started by name, are told other limits than the usual.
 HEADER_SECONDS = "INRANKER_SERVE_HEADER_SECONDS"
 WRITE_SECONDS = "INRANKER_SERVE_WRITE_SECONDS"
+# A connection that is open when the server ends may have its first request on the way; it is awaited so long.
+LAST_REQUEST_SECONDS = 1.0
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -38,6 +40,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
+        self._last_request_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """The first request's headers are awaited from now on."""
@@ -48,6 +51,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Nothing is awaited any more."""
         self._stop(self._header_timer)
         self._stop(self._write_timer)
+        self._stop(self._last_request_timer)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -61,6 +65,19 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop(self._header_timer)
         self._header_timer, self._header_bytes = None, 0
         super().on_headers_complete()
+        if self._last_request_timer is not None:
+            self._stop(self._last_request_timer)
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The server ends: what was asked is answered, and what a new client is about to ask is waited for.
+
+        uvicorn would close a connection that has not asked yet, and with it lose a request that is on its way.
+        """
+        if self.cycle is None:
+            self._last_request_timer = self.loop.call_later(LAST_REQUEST_SECONDS, self.transport.close)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client; a head beyond a size is not waited for."""
