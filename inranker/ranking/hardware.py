@@ -47,15 +47,10 @@ def pick_precision(device: str, wanted: str | None = None) -> str:
     if device.startswith("cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
+        from inranker.rerankers.packed import multiplies_bfloat16
+
         native = device == "cpu" and multiplies_bfloat16()
     return "bfloat16" if native else "float32"
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether this CPU has bfloat16 products (AVX-512 BF16 or AMX)."""
-    import torch
-
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def usable_cores() -> int:

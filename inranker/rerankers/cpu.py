@@ -64,7 +64,8 @@ class FastT5:
 
     Args:
         module: the model; its weights are copied in the layout that inference wants.
-        precision: `float32`, `bfloat16`, or `int8` (8-bit products, the rest bfloat16 and float32).
+        precision: `float32`, `bfloat16`, or `int8` (8-bit products, the rest bfloat16 and float32). On a CPU without
+            bfloat16 products float32 takes bfloat16's place.
 
     `supports` says whether it can stand in for a module; ask it first.
     """
@@ -72,7 +73,7 @@ class FastT5:
     def __init__(self, module: OneStepT5, precision: str) -> None:
         config = module.t5.config
         self.quantized = precision == "int8"
-        self.dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        self.dtype = torch.float32 if precision == "float32" else packed.working_dtype()
         self.epsilon: float = config.layer_norm_epsilon
         self.heads: int = config.num_heads
         self.gated: bool = config.is_gated_act

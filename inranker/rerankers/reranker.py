@@ -1,6 +1,7 @@
 """A loaded reranker: texts or token ids in, raw logits or scores out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,10 +16,11 @@ from .causal import load_causal
 from .checkpoint import load_tokenizer, local_path
 from .contract import Contract, load_contract, save_contract, token_ids
 from .cpu import FastT5, supports
+from .embeddings import Embeddings
 from .encode import EncodedPairs, PairEncoder
 from .encoder import load_cross_encoder
 from .running import BatchRunner, keep_freed_memory
-from .similarity import load_similarity
+from .similarity import SimilarityEncoder, load_similarity
 from .t5 import OneStepT5
 
 # int8 keeps float32 weights in the module and makes 8-bit copies for inference.
@@ -45,7 +47,11 @@ class Reranker:
         self.dtype = dtype
         self._fast: tuple[Any, FastT5] | None = None
         self._freezing = Lock()
-        self._forward = torch.compile(module, dynamic=True) if self.device.type == "cuda" else module
+        compiled = partial(torch.compile, dynamic=True) if self.device.type == "cuda" else lambda function: function
+        self._forward = compiled(module)
+        self._embeddings: Embeddings | None = None
+        if isinstance(module, SimilarityEncoder):
+            self._embeddings = Embeddings(module, encoder.pad_id, self.device, compiled(module.embed))
 
     @property
     def contract(self) -> Contract:
@@ -74,6 +80,8 @@ class Reranker:
             was_training = self.module.training
             self.module.eval()
             try:
+                if self._embeddings is not None:
+                    return self._embeddings.logits(encoded, budget, self._weights())
                 return BatchRunner(lambda rows: self._module_logits(encoded, rows), lengths, budget).run()
             finally:
                 self.module.train(was_training)
@@ -95,13 +103,17 @@ class Reranker:
         mask_BL = None if mask_BL is None else mask_BL.to(self.device)
         return self._forward(input_ids_BL.to(self.device), mask_BL).float().cpu().numpy()
 
+    def _weights(self) -> Hashable:
+        """What tells the weights from those before a training step or a load."""
+        return tuple(
+            (weight.data_ptr(), weight._version, float(weight.detach().view(-1)[:8].double().sum()))
+            for weight in self.module.parameters()
+        )
+
     def _frozen(self, module: OneStepT5, longest: int) -> FastT5:
         """The CPU copy of the weights, made again when they have changed (a training step, a load)."""
         with self._freezing:  # several threads may score
-            state = [
-                (weight.data_ptr(), weight._version, float(weight.detach().view(-1)[:8].double().sum()))
-                for weight in module.parameters()
-            ]
+            state = self._weights()
             if self._fast is None or self._fast[0] != state:
                 keep_freed_memory()
                 self._fast = state, FastT5(module, self.dtype)

@@ -33,18 +33,22 @@ class BatchRunner:
         lengths: tokens of each input, [n].
         token_budget: tokens of a batch, padding included.
         packed: whether `batch_logits` needs no padding.
+        width: numbers of a row; 2 are logits.
     """
 
-    def __init__(self, batch_logits: BatchLogits, lengths: np.ndarray, token_budget: int, packed: bool = False) -> None:
+    def __init__(
+        self, batch_logits: BatchLogits, lengths: np.ndarray, token_budget: int, packed: bool = False, width: int = 2
+    ) -> None:
         self._batch_logits = batch_logits
+        self._width = width
         self._packed = packed
         self._lengths = lengths
         self.token_budget = token_budget
         self._warned = False
 
     def run(self, workers: int = 1) -> np.ndarray:
-        """Logits [n, 2] float32 in input order."""
-        logits = np.empty((len(self._lengths), 2), dtype=np.float32)
+        """Logits [n, 2] float32 in input order; [n, width] where the rows are wider."""
+        logits = np.empty((len(self._lengths), self._width), dtype=np.float32)
 
         def fill(rows: np.ndarray) -> None:
             for part, values in self._attempt(rows):

@@ -78,3 +78,53 @@ def test_the_cards_code_gives_the_same_scores(start, texts):
 def test_there_is_no_onnx_form(start, tmp_path):
     with pytest.raises(UserError, match="no ONNX form"):
         write_onnx(load_reranker(start).module, tmp_path, "float32", 0)
+
+
+def count_texts(reranker):
+    """A list that grows by the number of texts of every batch that the encoder reads."""
+    read = []
+    embed = reranker.module.embed
+
+    def counting(ids_BL, mask_BL):
+        read.append(len(ids_BL))
+        return embed(ids_BL, mask_BL)
+
+    reranker._embeddings.embed = counting
+    return read
+
+
+def test_a_text_is_read_once_however_many_pairs_it_is_in(start, texts):
+    queries, passages = sorted(set(texts[0]))[:3], sorted(set(texts[1]))[:4]
+    pairs = [(query, passage) for query in queries for passage in passages]
+    alone = np.concatenate([load_reranker(start).score([query], [passage]) for query, passage in pairs])
+    reranker = load_reranker(start)
+    read = count_texts(reranker)
+    np.testing.assert_allclose(reranker.score(*zip(*pairs, strict=True)), alone, atol=1e-3)
+    assert sum(read) == len(queries) + len(passages)
+    np.testing.assert_allclose(reranker.score(*zip(*pairs[::-1], strict=True)), alone[::-1], atol=1e-3)
+    assert sum(read) == len(queries) + len(passages)
+
+
+def test_vectors_of_other_weights_are_not_used(start, texts):
+    reranker = load_reranker(start)
+    before = reranker.score(*texts)
+    with torch.no_grad():
+        for parameter in reranker.module.parameters():
+            parameter.mul_(1.1)
+    reranker.save(start.parent / "later")
+    after = reranker.score(*texts)
+    assert np.abs(after - before).max() > 0.01
+    np.testing.assert_allclose(after, load_reranker(start.parent / "later").score(*texts), atol=1e-3)
+
+
+def test_vectors_used_longest_ago_are_forgotten(start, texts):
+    query, *_ = texts[0]
+    moon, loaf, dough = texts[1][5:8]
+    reranker = load_reranker(start)
+    reranker._embeddings.remembered = 3
+    read = count_texts(reranker)
+    first = reranker.score([query] * 2, [moon, loaf])
+    reranker.score([query], [dough])  # forgets `moon`
+    assert sum(read) == 4
+    np.testing.assert_allclose(reranker.score([query] * 2, [moon, loaf]), first, atol=1e-3)
+    assert sum(read) == 5
