@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import UserError
 from ..rerankers.contract import token_ids
 from ..rerankers.encode import EncodedPairs, PairEncoder
+from ..rerankers.packed import multiplies_in_16_bits
 from ..rerankers.running import threads_kept
 from .engine import EngineReranker
 from .record import FOLDERS, ExportRecord
@@ -30,13 +31,15 @@ def open_ct2(path: Path, record: ExportRecord, encoder: PairEncoder, device: str
         raise UserError(f"CTranslate2 runs on cpu or cuda, not on {device!r}")
     workers = threads if kind == "cpu" else 1
     folder = path / FOLDERS["ct2"]
+    # The same 8-bit weights, multiplied in float32 where products of bytes overflow.
+    exact = kind == "cpu" and multiplies_in_16_bits()
     try:
         with threads_kept():
             translator = ctranslate2.Translator(
                 str(folder),
                 device=kind,
                 device_index=int(number or 0),
-                compute_type=record.precision,
+                compute_type="float32" if exact else record.precision,
                 inter_threads=workers,
                 intra_threads=1,
             )

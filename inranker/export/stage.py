@@ -13,9 +13,10 @@ from ..errors import UserError
 from ..fingerprint import difference, fingerprint, plain
 from ..rerankers import load_contract, load_reranker, save_contract, scorer_identity
 from ..rerankers.checkpoint import local_path
+from ..rerankers.packed import multiplies_in_16_bits
 from ..rerankers.reranker import Reranker
 from .backends import load_backend
-from .config import ExportConfig
+from .config import ExportConfig, ExportIdentity
 from .parity import Pairs, limits_of, measure, read_pairs, require
 from .record import FOLDERS, ExportRecord, damage, hashes, is_export, read_record, write_record
 
@@ -103,6 +104,7 @@ def _record(config: ExportConfig, checkpoint: Path) -> ExportRecord:
     chosen = config.identity
     # The model enters by its content, so it may move.
     identity = {name: value for name, value in plain(chosen).items() if name != "model"}
+    identity["reduce_range"] = _reduced(chosen)
     source = scorer_identity(checkpoint)
     contract = load_contract(checkpoint)
     return ExportRecord(
@@ -153,10 +155,18 @@ def _write(config: ExportConfig, checkpoint: Path, original: Reranker, folder: P
         from .onnx_writer import write_onnx
 
         engine.mkdir()
-        write_onnx(original.module, engine, chosen.precision, config.execution.external_data_bytes, chosen.reduce_range)
+        large = config.execution.external_data_bytes
+        write_onnx(original.module, engine, chosen.precision, large, _reduced(chosen))
     shutil.copyfile(checkpoint / "config.json", folder / "config.json")
     original.encoder.tokenizer.save_pretrained(folder)
     save_contract(folder, original.contract)
+
+
+def _reduced(chosen: ExportIdentity) -> bool:
+    """Whether weights get 7 bits: as asked for, else as this machine's processor needs."""
+    if chosen.reduce_range is not None:
+        return chosen.reduce_range
+    return (chosen.format, chosen.precision) == ("onnx", "int8") and multiplies_in_16_bits()
 
 
 def _check(config: ExportConfig, original: Reranker, folder: Path, pairs: Pairs) -> dict[str, Any]:

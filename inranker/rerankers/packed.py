@@ -6,6 +6,7 @@ slower than oneDNN on AMD.
 Dimensions: T tokens, K inputs, N outputs.
 """
 
+import platform
 from typing import Any
 
 import torch
@@ -49,12 +50,14 @@ class PackedLinear:
         return torch.ops.mkldnn._linear_pointwise.binary(input_TK, residual_TN, self._weight, None, "add")
 
 
-def multiplies_bytes() -> bool:
-    """Whether 8-bit products are exact and fast here (AVX-512 VNNI).
+def multiplies_in_16_bits() -> bool:
+    """Whether this is an x86 processor without VNNI: it adds two products of bytes in 16 bits and cuts off the rest."""
+    return platform.machine().lower() in ("x86_64", "amd64") and not torch.cpu._is_vnni_supported()
 
-    AVX2's instruction adds pairs of products in 16 bits and cuts off what does not fit.
-    """
-    return torch.cpu._is_vnni_supported() and working_dtype() == torch.bfloat16
+
+def multiplies_bytes() -> bool:
+    """Whether 8-bit products are exact here and may leave as bfloat16."""
+    return torch.cpu._is_vnni_supported() and multiplies_bfloat16()
 
 
 class QuantizedLinear:

@@ -16,6 +16,7 @@ from inranker.export.onnx_writer import write_onnx
 from inranker.export.t5_graph import t5_graph
 from inranker.rerankers.causal import LastToken
 from inranker.rerankers.encoder import CrossEncoder
+from inranker.rerankers.packed import multiplies_in_16_bits
 from inranker.rerankers.t5 import OneStepT5
 from tests.unit.rerankers.conftest import FALSE_ID, T5_FAMILIES, TRUE_ID, VOCABULARY, make_inputs, make_t5
 
@@ -42,7 +43,8 @@ def test_every_t5(family: str) -> None:
     for input_ids, mask in (make_inputs(), (long, torch.arange(300)[None] < torch.tensor([[300], [171]]))):
         reference = expected(module, input_ids, mask)
         assert np.abs(run(graph, input_ids, mask) - reference).max() < 2e-4
-        error = np.abs(run(t5_graph(module, quantised=True), input_ids, mask) - reference).max()
+        quantised = t5_graph(module, quantised=True, reduce_range=multiplies_in_16_bits())
+        error = np.abs(run(quantised, input_ids, mask) - reference).max()
         assert 1e-4 < error < 0.1 * np.ptp(reference, axis=0).min() + 0.3
 
 
@@ -55,7 +57,9 @@ def test_an_untied_head_and_seven_bits() -> None:
         np.abs(run(t5_graph(module, quantised=True, reduce_range=reduced), input_ids, mask) - reference).mean()
         for reduced in (False, True)
     )
-    assert fine < coarse < 0.2 * np.ptp(reference, axis=0).min()
+    assert coarse < 0.2 * np.ptp(reference, axis=0).min()
+    # Where products of bytes overflow, 8 bits are the worse ones.
+    assert (coarse < fine) == multiplies_in_16_bits()
 
 
 def test_an_unknown_activation_is_named() -> None:
