@@ -43,9 +43,8 @@ class ExportIdentity:
     """For which engine: onnx (ONNX Runtime) or ct2 (CTranslate2; T5 alone)."""
     precision: Precision = "int8"
     """int8: 8-bit weights, activations quantised as they come; float32: as the original."""
-    reduce_range: bool | None = None
-    """ONNX int8 with 7-bit weights: for x86 processors without VNNI, whose 8-bit products overflow. Null: where this
-    machine's processor is one of them."""
+    reduce_range: bool = False
+    """ONNX int8 with 7-bit weights: for x86 processors without VNNI, whose 8-bit products overflow."""
     sample: Sample = field(default_factory=Sample)
     """The pairs of the parity check."""
     limits: Limits = field(default_factory=Limits)

@@ -147,8 +147,8 @@ def limits_of(asked: Limits, precision: str) -> Limits:
     )
 
 
-def require(parity: Parity, limits: Limits, what: str) -> dict[str, Any]:
-    """Figures and limits as they go into the record.
+def require(parity: Parity, limits: Limits, what: str, hint: str = "") -> dict[str, Any]:
+    """Figures and limits as they go into the record; `hint` says what to try first where one is refused.
 
     Raises:
         UserError: a figure is beyond its limit.
@@ -164,6 +164,6 @@ def require(parity: Parity, limits: Limits, what: str) -> dict[str, Any]:
         if figure is not None and limit is not None and not figure <= limit:
             raise UserError(
                 f"{what} is not true enough to its original: {name} {figure:.4g} on {parity.pairs} pairs, limit "
-                f"{limit:.4g}; nothing was kept; use precision float32, or allow it with --limits.{field}"
+                f"{limit:.4g}; nothing was kept; {hint}use precision float32, or allow it with --limits.{field}"
             )
     return {**asdict(parity), "limits": asdict(limits)}

@@ -16,7 +16,7 @@ from ..rerankers.checkpoint import local_path
 from ..rerankers.packed import multiplies_in_16_bits
 from ..rerankers.reranker import Reranker
 from .backends import load_backend
-from .config import ExportConfig, ExportIdentity
+from .config import ExportConfig
 from .parity import Pairs, limits_of, measure, read_pairs, require
 from .record import FOLDERS, ExportRecord, damage, hashes, is_export, read_record, write_record
 
@@ -104,7 +104,6 @@ def _record(config: ExportConfig, checkpoint: Path) -> ExportRecord:
     chosen = config.identity
     # The model enters by its content, so it may move.
     identity = {name: value for name, value in plain(chosen).items() if name != "model"}
-    identity["reduce_range"] = _reduced(chosen)
     source = scorer_identity(checkpoint)
     contract = load_contract(checkpoint)
     return ExportRecord(
@@ -155,18 +154,10 @@ def _write(config: ExportConfig, checkpoint: Path, original: Reranker, folder: P
         from .onnx_writer import write_onnx
 
         engine.mkdir()
-        large = config.execution.external_data_bytes
-        write_onnx(original.module, engine, chosen.precision, large, _reduced(chosen))
+        write_onnx(original.module, engine, chosen.precision, config.execution.external_data_bytes, chosen.reduce_range)
     shutil.copyfile(checkpoint / "config.json", folder / "config.json")
     original.encoder.tokenizer.save_pretrained(folder)
     save_contract(folder, original.contract)
-
-
-def _reduced(chosen: ExportIdentity) -> bool:
-    """Whether weights get 7 bits: as asked for, else as this machine's processor needs."""
-    if chosen.reduce_range is not None:
-        return chosen.reduce_range
-    return (chosen.format, chosen.precision) == ("onnx", "int8") and multiplies_in_16_bits()
 
 
 def _check(config: ExportConfig, original: Reranker, folder: Path, pairs: Pairs) -> dict[str, Any]:
@@ -176,7 +167,9 @@ def _check(config: ExportConfig, original: Reranker, folder: Path, pairs: Pairs)
     encoded = original.encoder.encode(pairs.queries, pairs.passages)
     found = measure(exported.logits(encoded), original.logits(encoded), pairs, original.contract)
     limits = limits_of(chosen.limits, chosen.precision)
-    return require(found, limits, f"{chosen.format} in {chosen.precision}")
+    overflows = (chosen.format, chosen.precision, chosen.reduce_range) == ("onnx", "int8", False)
+    hint = "use reduce_range true for this processor, or " if overflows and multiplies_in_16_bits() else ""
+    return require(found, limits, f"{chosen.format} in {chosen.precision}", hint)
 
 
 def _summary(record: ExportRecord, target: Path, started: float, skipped: bool) -> dict[str, Any]:

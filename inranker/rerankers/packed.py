@@ -30,7 +30,7 @@ def multiplies_bfloat16() -> bool:
 def working_dtype() -> torch.dtype:
     """What a forward in less than float32 computes in: bfloat16, or float32 where bfloat16 would only be slower.
 
-    Without the instructions oneDNN refuses packed bfloat16 weights, and runs plain ones at a tenth of float32's speed.
+    Without the instructions oneDNN refuses packed bfloat16 weights, and runs plain ones far more slowly than float32.
     """
     return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 

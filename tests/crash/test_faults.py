@@ -30,7 +30,7 @@ from tests.unit.labeling import inprocess
 from tests.unit.labeling.inprocess import label_here, label_job
 
 POISON = "000001-000000000-000000040"  # the name of the unit that the tests below make deadly
-PATIENCE_SECONDS = 450
+PATIENCE_SECONDS = 120
 
 
 def poisoned(stage: type, end: Callable[[], object]) -> type:

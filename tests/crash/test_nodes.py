@@ -21,7 +21,7 @@ from tests.s3_server import S3Server
 from tests.unit.labeling.inprocess import label_here, label_job
 
 UNITS, UNIT_ROWS = 30, 20
-PATIENCE_SECONDS = 450
+PATIENCE_SECONDS = 240
 # By default Ray takes a minute to call a silent node dead.
 SOON_MISSED = {
     "health_check_initial_delay_ms": 1000,

@@ -30,7 +30,7 @@ WORKER_POINTS = tuple(point for point in CRASH_POINTS if point not in DRIVER_POI
 # The others run under `make test-all`.
 ALWAYS = {("after-data", "local"), ("after-receipt", "s3")}
 ALWAYS_ALL_DIE: set[tuple[str, str]] = set()  # test_label_resume.py kills a driver in every run
-PATIENCE_SECONDS = 450
+PATIENCE_SECONDS = 180
 Places = Callable[[str], str]
 
 

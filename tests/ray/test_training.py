@@ -31,7 +31,7 @@ from tests.unit.training.labels import make_collection, make_labels
 STEPS = 60
 # The others run under `make test-all`.
 SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 10))]
-PATIENCE_SECONDS = 450
+PATIENCE_SECONDS = 240
 
 
 @pytest.fixture(scope="module")

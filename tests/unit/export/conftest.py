@@ -10,6 +10,7 @@ import pytest
 from inranker.export.config import ExportConfig, ExportExecution, ExportIdentity, Limits, Sample
 from inranker.export.stage import export
 from inranker.rerankers import load_reranker
+from inranker.rerankers.packed import multiplies_in_16_bits
 from tests.builders import make_tokenizer, sentence
 from tests.unit.beir_folder import write_beir
 
@@ -47,6 +48,7 @@ def make(model: Path, sample: Sample) -> Callable[..., ExportConfig]:
 
     def config(output: Path, external_data_bytes: int = 10**9, **fields: Any) -> ExportConfig:
         fields = {"model": str(model), "sample": sample, "limits": Limits(), **fields}
+        fields.setdefault("reduce_range", multiplies_in_16_bits())  # else this processor may not be true to it
         execution = ExportExecution(threads=2, external_data_bytes=external_data_bytes)
         return ExportConfig(ExportIdentity(**fields), str(output), execution)
 
