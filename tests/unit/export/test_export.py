@@ -98,6 +98,17 @@ def test_a_refused_export_leaves_nothing(make: Callable[..., ExportConfig], tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_refusal_names_seven_bits_where_eight_overflow(
+    make: Callable[..., ExportConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inranker.export.stage.multiplies_in_16_bits", lambda: True)
+    limits = Limits(max_logit_error=0.0)
+    with pytest.raises(UserError, match="use reduce_range true for this processor, or use precision float32"):
+        export(make(tmp_path / "eight", precision="int8", limits=limits, reduce_range=False))
+    with pytest.raises(UserError, match="nothing was kept; use precision float32"):
+        export(make(tmp_path / "seven", precision="int8", limits=limits, reduce_range=True))
+
+
 def test_the_same_again_is_skipped_and_another_is_refused(
     exported: Callable[..., Path], make: Callable[..., ExportConfig], tmp_path: Path
 ) -> None:

@@ -13,9 +13,8 @@ from tests.serving import LocalServer, rerank_body
 
 PATIENCE = 10.0
 BODY = json.dumps(rerank_body("open a file", ["read the stream"])).encode()
-HEAD = b"POST /v1/rerank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
-    BODY
-)
+HEAD = b"POST /v1/rerank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+HEAD += b"Content-Length: %d\r\n\r\n" % len(BODY)
 
 
 @pytest.fixture
