@@ -4,17 +4,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from inranker.crashpoints import CRASH_FILE
 from inranker.raysession import session_options
 from tests.builders import make_pairs, make_t5, make_tokenizer, pair_rows
 from tests.s3_server import S3Server
-
-# How long an example takes says more about the machine's other work than about the code.
-hypothesis.settings.register_profile("any-machine", deadline=None)
-hypothesis.settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

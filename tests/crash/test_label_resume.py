@@ -20,7 +20,7 @@ from inranker.units import finished_units
 from tests.builders import make_pairs, pair_rows
 
 UNITS, UNIT_ROWS = 30, 40
-PATIENCE_SECONDS = 450
+PATIENCE_SECONDS = 120
 
 
 def job(pairs: Path, teacher: Path, output: Path) -> LabelConfig:

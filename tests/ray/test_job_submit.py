@@ -40,7 +40,7 @@ from tests.unit.labeling.inprocess import label_here, label_job
 
 UNITS, UNIT_ROWS = 12, 100
 MORE_UNITS = 60  # a node takes ten seconds to join and to load the teacher
-PATIENCE_SECONDS = 450
+PATIENCE_SECONDS = 240
 # Big enough for a unit to take a good part of a second: there is time to stop in the middle.
 SHAPE = T5Shape(d_model=256, d_ff=1024, d_kv=32, num_heads=8, num_layers=4, num_decoder_layers=1)
 

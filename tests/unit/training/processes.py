@@ -13,7 +13,7 @@ import numpy as np
 
 from inranker.training.config import TrainExecution, TrainIdentity
 
-SECONDS = 500  # for all jobs of a call, on a machine with other work too
+SECONDS = 240
 
 
 @dataclass(frozen=True)
