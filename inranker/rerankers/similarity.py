@@ -5,7 +5,7 @@ cross-encoder on top of the same weights does not. Score and margin are 20 × th
 20 is the scale under which such encoders learn to tell a passage from others
 (https://arxiv.org/abs/1908.10084 and the library that came of it).
 
-Dimensions: B pairs, L tokens of a pair, Q of a query, P of a passage, D model.
+Dimensions: B pairs, U distinct texts, L tokens of a pair or text, Q of a query, P of a passage, D model.
 """
 
 from pathlib import Path
@@ -45,8 +45,13 @@ class SimilarityEncoder(CrossEncoder):
         if mask_BL is None:
             mask_BL = torch.ones_like(input_ids_BL, dtype=torch.bool)
         query, passage = split(input_ids_BL, mask_BL, self.separator_id, self.start_id)
-        score_B = SCALE * (self.embed(*query) * self.embed(*passage)).sum(dim=1)
+        score_B = SCALE * (self.embed_once(*query) * self.embed_once(*passage)).sum(dim=1)
         return torch.stack([-score_B / 2, score_B / 2], dim=1)
+
+    def embed_once(self, input_ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
+        """`embed` of texts some of which are the same, as the queries of a batch are: each is read once."""
+        distinct_UL, place_B = torch.unique(input_ids_BL.masked_fill(~mask_BL, -1), dim=0, return_inverse=True)
+        return self.embed(distinct_UL.clamp(min=0), distinct_UL >= 0)[place_B]
 
     def embed(self, input_ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> torch.Tensor:
         """Mean of a text's outputs, of length 1: [B, D] float32."""

@@ -66,6 +66,28 @@ def test_it_is_cut_trained_pruned_and_saved_like_any_encoder(start, texts, tmp_p
     np.testing.assert_allclose(small.logits(small.encoder.encode(*texts)), logits, atol=1e-4)
 
 
+def test_a_batch_of_training_reads_a_query_once(start, texts):
+    identity = TrainIdentity(start=str(start), labels="somewhere", dropout=0.0)
+    student = load_student(identity, False, torch.device("cpu"))
+    queries, passages = [texts[0][0]] * 3 + [texts[0][-1]], texts[1][:4]
+    encoded = student.encoder.encode(queries, passages)
+    ids = [torch.from_numpy(encoded.take([row]).token_ids).long() for row in range(4)]
+    ids_BL = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+    mask_BL = torch.arange(ids_BL.shape[1]) < torch.tensor([len(own) for own in ids])[:, None]
+    read, embed = [], student.module.embed
+    student.module.embed = lambda *text: (read.append(len(text[0])), embed(*text))[1]
+    together = student.module(ids_BL, mask_BL)
+    assert read == [2, 4] and texts[0][0] != texts[0][-1]
+    alone = torch.cat([student.module(own[None]) for own in ids])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    together[:, 1].sum().backward()
+    gradient = {name: parameter.grad.clone() for name, parameter in student.module.named_parameters()}
+    student.module.zero_grad()
+    alone[:, 1].sum().backward()
+    for name, parameter in student.module.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradient[name], atol=1e-3, rtol=1e-3)
+
+
 def test_the_cards_code_gives_the_same_scores(start, texts):
     reranker = load_reranker(start)
     code = snippet(reranker.contract.__dict__, {})
