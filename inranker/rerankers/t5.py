@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from . import products
+
 
 class OneStepT5(nn.Module):
     """Logits (false, true) of a Hugging Face `*T5ForConditionalGeneration`.
@@ -126,6 +128,8 @@ def is_partitioned(weight: torch.Tensor) -> bool:
 
 def encoder_layer(block: nn.Module, states_BLD: torch.Tensor, bias_HLL: torch.Tensor | None) -> torch.Tensor:
     """One encoder block: self-attention and feed-forward, each with its residual."""
+    if bias_HLL is not None and products.fits(block, states_BLD):
+        return products.encoder_layer(block, states_BLD, bias_HLL)
     layer: Any = block.layer
     attended_BLD = self_attention(layer[0].SelfAttention, layer[0].layer_norm(states_BLD), bias_HLL)
     states_BLD = states_BLD + layer[0].dropout(attended_BLD)
