@@ -12,6 +12,7 @@ from inranker.fetch import local_folder, upload
 from inranker.fingerprint import fingerprint, plain, sha256_bytes, sha256_file
 from inranker.manifest import Manifest, Shard, claim_output, read_manifest, write_manifest
 from inranker.rerankers.checkpoint import local_path
+from inranker.rerankers.contract import Truncation
 from inranker.rerankers.create import T5Shape, create_t5
 from inranker.rerankers.head import create_cross_encoder
 from inranker.rerankers.similarity import create_similarity
@@ -78,10 +79,13 @@ class EncoderIdentity:
     seed: int = 0
     """Seed of the head's random weights."""
     max_length: int = 512
-    """Tokens of a pair that it reads; longer passages are cut."""
+    """Tokens of a pair that it reads; longer passages are cut. With truncation `each`: tokens of either text."""
     score: Literal["head", "similarity"] = "head"
     """`head`: query and passage are read together and a fresh head of one logit is put on top, to be trained;
     `similarity`: each is read by itself, as a sentence encoder does, which ranks from the start."""
+    truncation: Literal["passage", "each"] | None = None
+    """`passage`: query and passage share `max_length`, and the passage is cut; `each`: either may be that long, which
+    only `similarity` can have, and by which a passage is read once for all queries. Null: `each` where it can be."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +146,19 @@ def encoder(config: EncoderConfig) -> dict[str, Any]:
     start = local_path(chosen.start)
     hashes = {path.name: sha256_file(path) for path in sorted(start.iterdir()) if path.suffix in MODEL_FILES}
     identity = {**plain(chosen), "start": hashes}
-    if chosen.score == "head":  # the field came later: what was made without it keeps its fingerprint
+    truncation: Truncation = chosen.truncation or ("each" if chosen.score == "similarity" else "passage")
+    if truncation == "each" and chosen.score != "similarity":
+        raise UserError("identity.truncation: each is for score similarity; use passage")
+    # The fields came later: what was made without them keeps its fingerprint.
+    identity["truncation"] = truncation
+    if chosen.score == "head":
         del identity["score"]
+    if truncation == "passage":
+        del identity["truncation"]
 
     def make(folder: Path) -> dict[str, Any]:
         if chosen.score == "similarity":
-            return dict(create_similarity(chosen.start, folder, chosen.max_length))
+            return dict(create_similarity(chosen.start, folder, chosen.max_length, truncation))
         return dict(create_cross_encoder(chosen.start, chosen.seed, folder, chosen.max_length))
 
     return folder_stage("encoder", config.output, MODEL, identity, make)

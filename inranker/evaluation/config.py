@@ -44,6 +44,8 @@ class EvaluateIdentity:
     """Evaluate on a fixed sample of this many queries (those with the smallest hash of their id); null: on all."""
     max_length: int | None = None
     """Tokens of a pair for every reranker; null: each one's own."""
+    truncation: str | None = None
+    """How pairs that are longer are cut, for every reranker, as in reranker.json; null: each one's own."""
     precision: Precision = "float32"
     """Arithmetic of the forward passes; bfloat16 on GPUs."""
     teacher: str | None = None

@@ -30,7 +30,7 @@ from inranker.storage import Store
 from inranker.types import Query
 
 # Settings that came later: an evaluation that leaves them alone keeps the fingerprint that it had without them.
-LATER = ("interpolation", "condensed", "verdicts", "unjudged")
+LATER = ("interpolation", "condensed", "verdicts", "unjudged", "truncation")
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:

@@ -71,7 +71,9 @@ def identities(systems: Sequence[System], config: EvaluateConfig) -> dict[str, A
     """
     chosen = config.identity
     return {
-        system.name: scorer_identity(system.path, chosen.precision, max_length=chosen.max_length)
+        system.name: scorer_identity(
+            system.path, chosen.precision, max_length=chosen.max_length, truncation=chosen.truncation
+        )
         if system.path
         else None
         for system in systems
@@ -97,6 +99,7 @@ def score_system(
         device(execution.device, execution.threads),
         config.identity.precision,
         max_length=config.identity.max_length,
+        truncation=config.identity.truncation,
     )
     started = time.perf_counter()
     with tqdm(total=len(pairs), unit="pair", desc=system.name, disable=not execution.progress) as bar:

@@ -61,6 +61,9 @@ def split_long(
 
 def passage_room(encoder: PairEncoder, query: str) -> int:
     """Tokens that are left for a passage beside this query; a long query is cut so that some are."""
+    if encoder.contract.truncation == "each":
+        total = max(1, encoder.contract.max_length - encoder.tokenizer.num_special_tokens_to_add())
+        return total - min(SLACK, total // 8)
     frame = int(encoder.encode([""], [""]).lengths[0])
     total = max(1, encoder.contract.max_length - frame)
     return max(1, total - len(_offsets(encoder, query)), total // PASSAGE_SHARE) - min(SLACK, total // 8)

@@ -130,7 +130,7 @@ def card(
         "ranker = Ranker(place)  # this directory, or its id on the hub\n"
         "best = ranker.rank(query, passages, top_k=10)  # each with index, score, probability, passage\n"
         "scores = ranker.score([(query, passage) for passage in passages])  # what ranks, float32\n```\n",
-        f"With transformers alone, for pairs of at most {contract['max_length']} tokens:\n",
+        f"With transformers alone, for {_fits(contract)}:\n",
         f"```python\n{snippet(contract, identity)}\n```\n",
         "## Training\n",
         _table(_training(start, teachers, identity, figures)),
@@ -218,11 +218,18 @@ def _measures(identity: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     )
 
 
+def _fits(contract: Mapping[str, Any]) -> str:
+    """What a reranker reads whole."""
+    inputs = "texts" if contract.get("truncation") == "each" else "pairs"
+    return f"{inputs} of at most {contract['max_length']} tokens"
+
+
 def _limits(contract: Mapping[str, Any], data: list[Mapping[str, Any]]) -> str:
     languages = ", ".join(sorted({link["language"] for link in data if link.get("language")})) or "one language"
+    cut = "what is longer is cut" if contract.get("truncation") == "each" else "passages are cut, query and prompt kept"
     score = "the difference of the two logits" if contract["score"] == "margin" else "the true logit"
     return (
-        f"- Inputs of at most {contract['max_length']} tokens; InRanker cuts the passage and keeps query and prompt.\n"
+        f"- Reads {_fits(contract)}; {cut}.\n"
         f"- Trained on texts in {languages}; nothing is known of others.\n"
         f"- The score is {score}: it ranks passages of one query and is no calibrated probability.\n"
         "- It re-ranks what a first stage found, and inherits the mistakes of its teacher and its judgments.\n"

@@ -21,14 +21,14 @@ PORTUGUESE = "Pergunta: {query} Documento: {document} Relevante:"
 Architecture = Literal["t5", "encoder", "similarity", "causal"]
 # Those that read a pair of segments and have no answer tokens.
 PAIR_READERS = ("encoder", "similarity")
-Truncation = Literal["passage", "legacy-inference", "legacy-training", "legacy-pygaggle"]
+Truncation = Literal["passage", "each", "legacy-inference", "legacy-training", "legacy-pygaggle"]
 Score = Literal["margin", "true"]
 
 
 def _check(contract: "Contract") -> None:
     choices = {
         "architecture": ("t5", "encoder", "similarity", "causal"),
-        "truncation": ("passage", "legacy-inference", "legacy-training", "legacy-pygaggle"),
+        "truncation": ("passage", "each", "legacy-inference", "legacy-training", "legacy-pygaggle"),
         "score": ("margin", "true"),
     }
     for field, allowed in choices.items():
@@ -40,8 +40,10 @@ def _check(contract: "Contract") -> None:
                 raise UserError(f"template {contract.template!r} must hold {slot} once")
         if contract.template.index("{query}") > contract.template.index("{document}"):
             raise UserError(f"template {contract.template!r} must hold {{query}} before {{document}}")
-    if contract.truncation != "passage" and contract.architecture != "t5":
+    if contract.truncation.startswith("legacy-") and contract.architecture != "t5":
         raise UserError(f"truncation {contract.truncation!r} is for T5 rerankers only; use 'passage'")
+    if contract.truncation == "each" and contract.architecture != "similarity":
+        raise UserError("truncation 'each' is for sentence encoders, which read the two texts apart; use 'passage'")
     if contract.max_length < 8:
         raise UserError(f"max_length {contract.max_length} leaves no room for a query and a passage; use 8 or more")
 
@@ -65,9 +67,10 @@ class Contract:
     eos: bool = True
     """Whether the input ends with the end-of-sequence token."""
     max_length: int = 512
-    """Longest input in tokens, special tokens included."""
+    """Longest input in tokens, special tokens included; with truncation `each`, the longest text's."""
     truncation: Truncation = "passage"
-    """`passage` cuts the passage and keeps query and suffix; the `legacy-` modes copy older procedures."""
+    """`passage` cuts the passage and keeps query and suffix; `each` cuts query and passage to `max_length` each, for
+    sentence encoders; the `legacy-` modes copy older procedures."""
     score: Score = "margin"
     """What ranks: `margin` = true − false, `true` = the true logit alone."""
     prefix: str = ""
@@ -129,7 +132,7 @@ FAMILIES: dict[str, Contract] = {
         suffix=MXBAI_SUFFIX,
     ),
     "cross-encoder": Contract("cross-encoder", architecture="encoder", template="", eos=False),
-    "similarity": Contract("similarity", architecture="similarity", template="", eos=False),
+    "similarity": Contract("similarity", architecture="similarity", template="", eos=False, truncation="each"),
 }
 
 # Order matters: `monoptt5` contains `ptt5`, `mt5-13b` contains `mt5`.

@@ -8,6 +8,7 @@ cross-encoder on top of the same weights does not. Score and margin are 20 × th
 Dimensions: B pairs, U distinct texts, L tokens of a pair or text, Q of a query, P of a passage, D model.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 
 from ..errors import UserError
 from .checkpoint import load_tokenizer, local_path
-from .contract import Contract, save_contract
+from .contract import FAMILIES, Truncation, save_contract
 from .encoder import CrossEncoder
 
 if TYPE_CHECKING:
@@ -92,27 +93,33 @@ def load_similarity(path: Path, encoder: "PairEncoder", dtype: torch.dtype) -> S
     return SimilarityEncoder(model, tokenizer.sep_token_id, tokenizer.cls_token_id)
 
 
-def create_similarity(source: str | Path, path: str | Path, max_length: int = 512) -> dict[str, int]:
+def create_similarity(
+    source: str | Path, path: str | Path, max_length: int = 512, truncation: Truncation = "each"
+) -> dict[str, int]:
     """Save a sentence encoder as a reranker: weights, tokenizer and a reranker.json that says how it is read.
 
     Args:
         source: directory, hub id or `package:NAME` of a sentence encoder.
         path: directory to write, made if absent.
-        max_length: tokens of query and passage together.
+        max_length: tokens of a text.
+        truncation: `each` cuts query and passage to `max_length` each, `passage` leaves it for both together.
 
     Returns:
         `{"parameters": weights, "layers": encoder layers}`.
 
     Raises:
-        UserError: there is no such encoder, or its tokenizer does not fit.
+        UserError: there is no such encoder, its tokenizer does not fit, or it has fewer positions than max_length.
     """
     from .encode import PairEncoder
     from .reranker import Reranker
 
     directory = local_path(source)
-    contract = Contract("similarity", architecture="similarity", template="", eos=False, max_length=max_length)
+    contract = replace(FAMILIES["similarity"], max_length=max_length, truncation=truncation)
     encoder = PairEncoder(load_tokenizer(directory), contract)
     reranker = Reranker(load_similarity(directory, encoder, torch.float32), encoder)
+    positions = getattr(reranker.module.model.config, "max_position_embeddings", max_length)  # type: ignore[union-attr]
+    if max_length > positions:  # type: ignore[operator]
+        raise UserError(f"max_length is {max_length}; {source} has {positions} positions")
     target = Path(path)
     target.mkdir(parents=True, exist_ok=True)
     reranker.save(target)

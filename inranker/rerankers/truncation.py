@@ -34,6 +34,19 @@ def cut_passage(segments: Segments, eos: list[int], max_length: int) -> tuple[li
     return before + query + between + passage + after + eos, excess
 
 
+def cut_each(segments: Segments, eos: list[int], max_length: int) -> tuple[list[int], bool]:
+    """Cut query and passage apart, each so that it fits with the special tokens that it is read with: what is left of a
+    passage then does not depend on the query, and one reading of it does for all queries.
+
+    For [CLS] q [SEP] p [SEP], of which [CLS] q [SEP] and [CLS] p [SEP] are read.
+    """
+    before, query, between, passage, after = segments
+    query_room = max(max_length - len(before) - len(between), 0)
+    passage_room = max(max_length - len(before) - len(after), 0)
+    excess = len(query) > query_room or len(passage) > passage_room
+    return before + query[:query_room] + between + passage[:passage_room] + after + eos, excess
+
+
 def cut_right(segments: Segments, eos: list[int], max_length: int) -> tuple[list[int], bool]:
     """The original inference: the whole prompt is cut on the right (so a long passage loses the suffix) and
     one EOS ends it."""
@@ -60,6 +73,7 @@ Rule = Callable[[Segments, list[int], int], tuple[list[int], bool]]
 
 TRUNCATIONS: dict[str, Rule] = {
     "passage": cut_passage,
+    "each": cut_each,
     "legacy-inference": cut_right,
     "legacy-training": cut_like_trainer,
     # pygaggle writes the EOS into the text and its tokenizer adds none after it: the same ids as inference.

@@ -113,6 +113,23 @@ def test_fidelity_of_the_student_and_of_every_system(tiny: Path) -> None:
     json.dumps(summary, allow_nan=False)
 
 
+def test_every_reranker_cuts_pairs_as_the_evaluation_says(tiny: Path, tmp_path: Path) -> None:
+    systems, words = [f"student={tiny / 'student'}"], {"max_length": 12, "truncation": "legacy-inference"}
+    evaluate(config(tiny, systems, tmp_path / "own", max_length=12))
+    told = evaluate(config(tiny, systems, tmp_path / "told", **words))
+    own, other = (read_run(tmp_path / name / "runs" / "student.trec") for name in ("own", "told"))
+    reranker = load_reranker(tiny / "student", **words)
+    query, docs = "which fox lives near a barn", other["q-fox"][:5]
+    texts = [
+        f"{animal} The {animal} lives in the {place}." for animal, place in (d.passage_id.split("-") for d in docs)
+    ]
+    assert [doc.score for doc in docs] == pytest.approx(reranker.score([query] * 5, texts).tolist(), abs=1e-5)
+    assert [doc.score for doc in docs] != pytest.approx([doc.score for doc in own["q-fox"][:5]], abs=1e-5)
+    assert not evaluate(config(tiny, systems, tmp_path / "again", **words))["skipped"] and not told["skipped"]
+    with pytest.raises(UserError, match="truncation"):
+        evaluate(config(tiny, systems, tmp_path / "own", **words))
+
+
 def test_a_teachers_copy_is_perfectly_faithful(tiny: Path) -> None:
     systems = [f"teacher={tiny / 'teacher'}", f"copy={tiny / 'teacher'}"]
     summary = evaluate(config(tiny, systems, teacher="teacher"))

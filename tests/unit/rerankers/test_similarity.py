@@ -7,12 +7,15 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
 from inranker.errors import UserError
 from inranker.export.onnx_writer import write_onnx
+from inranker.ranking.windows import passage_room, windows
 from inranker.report.card import snippet
 from inranker.rerankers import load_reranker, scorer_identity
+from inranker.rerankers.contract import Contract
 from inranker.rerankers.prune import prune_vocabulary
 from inranker.starts import EncoderConfig, EncoderIdentity, encoder
 from inranker.training.config import TrainIdentity
 from inranker.training.student import load_student
+from inranker.types import Passage
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
 
@@ -100,6 +103,51 @@ def test_the_cards_code_gives_the_same_scores(start, texts):
 def test_there_is_no_onnx_form(start, tmp_path):
     with pytest.raises(UserError, match="no ONNX form"):
         write_onnx(load_reranker(start).module, tmp_path, "float32", 0)
+
+
+def test_either_text_may_be_as_long_as_the_encoder_reads(start, texts):
+    query, passage = " ".join(texts[0]), " ".join(texts[1])
+    reranker = load_reranker(start)
+    length = reranker.contract.max_length
+    encoded = reranker.encoder.encode([query, texts[0][0]], [texts[1][0], passage])
+    assert encoded.truncated.tolist() == [True, True]
+    for row, (own, other) in enumerate([(query, texts[1][0]), (texts[0][0], passage)]):
+        whole = reranker.encoder.tokenizer(own)["input_ids"], reranker.encoder.tokenizer(other)["input_ids"]
+        left, right = ([*ids[: length - 1], ids[-1]] if len(ids) > length else ids for ids in whole)
+        assert encoded.take([row]).token_ids.tolist() == left + right[1:]
+
+
+def test_a_long_passage_is_read_once_whatever_the_queries_lengths(start, texts):
+    queries, passage = ["wing", "wing drag", "wing drag flow"], " ".join(texts[1])
+    for truncation, expected in (("each", 1), ("passage", 3)):
+        reranker = load_reranker(start, truncation=truncation)
+        read = count_texts(reranker)
+        reranker.score(queries, [passage] * 3)
+        assert sum(read) == 3 + expected
+
+
+def test_windows_of_a_sentence_encoder_are_as_long_as_it_reads(start, texts):
+    encoder = load_reranker(start).encoder
+    query, passage = " ".join(texts[0]), " ".join(texts[1])
+    pieces = list(windows(encoder, Passage("p", passage), passage_room(encoder, query)))
+    rooms = [len(encoder.tokenizer(piece)["input_ids"]) for piece in pieces]
+    assert len(pieces) > 1 and encoder.contract.max_length // 2 < max(rooms) <= encoder.contract.max_length
+
+
+def test_it_must_have_positions_for_its_texts(start, tmp_path):
+    identity = EncoderIdentity(str(start.parents[1] / "plain"), score="similarity", max_length=97)
+    with pytest.raises(UserError, match="has 96 positions"):
+        encoder(EncoderConfig(identity, str(tmp_path / "longer")))
+
+
+def test_only_sentence_encoders_cut_each_text(start, tmp_path):
+    with pytest.raises(UserError, match="each is for score similarity"):
+        encoder(EncoderConfig(EncoderIdentity(str(start.parents[1] / "plain"), truncation="each"), str(tmp_path)))
+    with pytest.raises(UserError, match="'each' is for sentence encoders"):
+        Contract("monot5", truncation="each")
+    identity = EncoderIdentity(str(start.parents[1] / "plain"), max_length=80, score="similarity", truncation="passage")
+    encoder(EncoderConfig(identity, str(tmp_path / "passage")))
+    assert load_reranker(tmp_path / "passage" / "model").contract.truncation == "passage"
 
 
 def count_texts(reranker):
