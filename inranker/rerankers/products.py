@@ -18,19 +18,19 @@ from torch.autograd.function import once_differentiable
 
 from .packed import PackedLinear, available
 
-# With fewer rows laying out a weight costs more than the faster product saves.
-ROWS_AT_LEAST = 256
-
 
 def fits(block: nn.Module, states_BLD: torch.Tensor) -> bool:
     """Whether `encoder_layer` can stand in for a T5 block: in training, in float32, on a CPU, with whole weights
-    (ZeRO-3 gathers a weight only for its own module's forward)."""
+    (ZeRO-3 gathers a weight only for its own module's forward).
+
+    The batch's size must not matter, though few tokens are not worth laying out a weight: gradients come in another
+    order here, and ZeRO-2 adds up what its workers have in the order in which it comes.
+    """
     return (
         torch.is_grad_enabled()
         and available()
         and states_BLD.device.type == "cpu"
         and states_BLD.dtype == torch.float32
-        and states_BLD[..., 0].numel() >= ROWS_AT_LEAST
         and all(_is_whole(weight) for weight in block.parameters())
         and all(module.bias is None for module in block.modules() if isinstance(module, nn.Linear))
     )

@@ -72,7 +72,7 @@ def test_only_training_in_float32_with_whole_weights_goes_this_way(t5_models, mo
     model = t5_models("t5-v1.0", dropout=0.2).train()
     block, states = model.encoder.block[0], torch.randn(PAIRS, LENGTH, model.config.d_model)
     assert products.fits(block, states)
-    assert not products.fits(block, states[:1])
+    assert products.fits(block, states[:1, :1]), "workers whose batches differ must go the same way"
     assert not products.fits(block, states.bfloat16())
     with torch.no_grad():
         assert not products.fits(block, states)
