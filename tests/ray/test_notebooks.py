@@ -139,6 +139,9 @@ def test_notebook_says_what_it_shows_and_keeps_small_outputs_without_errors(path
     notebook = read(path)
     opening = notebook.cells[0].source
     assert "**What you will see.**" in opening and "**How long.**" in opening
+    prose = [line for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    assert not [line for line in prose if line.startswith(("# #", "# **"))], "a whole paragraph would be a heading"
+    assert len([line for line in prose if line.startswith("# ")]) == 1, "one title"
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     counts = [cell.execution_count for cell in code]
     assert counts in (list(range(1, len(code) + 1)), [None] * len(code)), "keep the outputs of a clean kernel, or none"
