@@ -118,7 +118,7 @@ def create_similarity(
     encoder = PairEncoder(load_tokenizer(directory), contract)
     reranker = Reranker(load_similarity(directory, encoder, torch.float32), encoder)
     positions = getattr(reranker.module.model.config, "max_position_embeddings", max_length)  # type: ignore[union-attr]
-    if max_length > positions:  # type: ignore[operator]
+    if max_length > positions:
         raise UserError(f"max_length is {max_length}; {source} has {positions} positions")
     target = Path(path)
     target.mkdir(parents=True, exist_ok=True)
