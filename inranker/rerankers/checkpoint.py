@@ -121,3 +121,18 @@ def scorer_identity(name: str | Path, dtype: str = "float32", **overrides: Any) 
     if contract.architecture not in PAIR_READERS:
         identity["token_ids"] = list(token_ids(contract, tokenizer))
     return identity
+
+
+def config_for(directory: Path, source: str | Path, max_length: int) -> Any:
+    """The Hugging Face config of an encoder that is to read `max_length` tokens; `source` is its name in errors.
+
+    Raises:
+        UserError: it has fewer positions.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(directory)
+    positions = getattr(config, "max_position_embeddings", max_length)
+    if max_length > positions:
+        raise UserError(f"max_length is {max_length}; {source} has {positions} positions")
+    return config

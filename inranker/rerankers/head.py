@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .checkpoint import load_tokenizer, local_path
+from .checkpoint import config_for, load_tokenizer, local_path
 from .contract import Contract, save_contract
 
 
@@ -29,13 +29,10 @@ def create_cross_encoder(source: str | Path, seed: int, path: str | Path, max_le
         UserError: there is no encoder, it is none, or it has fewer positions than max_length.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     directory = local_path(source)
-    config = AutoConfig.from_pretrained(directory)
-    positions = getattr(config, "max_position_embeddings", max_length)
-    if max_length > positions:
-        raise UserError(f"max_length is {max_length}; {source} has {positions} positions")
+    config = config_for(directory, source, max_length)
     with torch.random.fork_rng(devices=[]), _Quiet():
         torch.manual_seed(seed)
         try:

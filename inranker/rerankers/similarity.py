@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import UserError
-from .checkpoint import load_tokenizer, local_path
+from .checkpoint import config_for, load_tokenizer, local_path
 from .contract import FAMILIES, Truncation, save_contract
 from .encoder import CrossEncoder
 
@@ -101,7 +101,7 @@ def create_similarity(
     Args:
         source: directory, hub id or `package:NAME` of a sentence encoder.
         path: directory to write, made if absent.
-        max_length: tokens of a text.
+        max_length: tokens of a text, or of both together: see `truncation`.
         truncation: `each` cuts query and passage to `max_length` each, `passage` leaves it for both together.
 
     Returns:
@@ -114,14 +114,12 @@ def create_similarity(
     from .reranker import Reranker
 
     directory = local_path(source)
+    layers = int(config_for(directory, source, max_length).num_hidden_layers)
     contract = replace(FAMILIES["similarity"], max_length=max_length, truncation=truncation)
     encoder = PairEncoder(load_tokenizer(directory), contract)
     reranker = Reranker(load_similarity(directory, encoder, torch.float32), encoder)
-    positions = getattr(reranker.module.model.config, "max_position_embeddings", max_length)  # type: ignore[union-attr]
-    if max_length > positions:
-        raise UserError(f"max_length is {max_length}; {source} has {positions} positions")
     target = Path(path)
     target.mkdir(parents=True, exist_ok=True)
     reranker.save(target)
     save_contract(target, contract)
-    return {"parameters": reranker.parameters_count, "layers": int(reranker.module.model.config.num_hidden_layers)}  # type: ignore[union-attr, arg-type]
+    return {"parameters": reranker.parameters_count, "layers": layers}
