@@ -73,17 +73,22 @@ class OneStepT5(nn.Module):
     def encode(self, embedded_BLD: torch.Tensor, mask_BL: torch.Tensor | None) -> torch.Tensor:
         """Encoder states [B, L, D], normalised."""
         stack = self.t5.encoder
-        states_BLD = stack.dropout(embedded_BLD)
+        pairs, length, _ = embedded_BLD.shape
+        fast = products.fits(stack, embedded_BLD)
+        layout = products.Layout((pairs, length), mask_BL) if fast else None
+        states = stack.dropout(embedded_BLD)
+        states = states if layout is None else layout.pack(states)
         bias_HLL: torch.Tensor | None = None
         for block in stack.block:
             attention = block.layer[0].SelfAttention
             if attention.has_relative_attention_bias:
-                bias_HLL = masked(position_bias(attention, embedded_BLD.shape[1]), mask_BL)
+                bias_HLL = masked(position_bias(attention, length), mask_BL)
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                states_BLD = checkpoint(encoder_layer, block, states_BLD, bias_HLL, use_reentrant=False)
+                states = checkpoint(encoder_layer, block, states, bias_HLL, layout, use_reentrant=False)
             else:
-                states_BLD = encoder_layer(block, states_BLD, bias_HLL)
-        return stack.dropout(stack.final_layer_norm(states_BLD))
+                states = encoder_layer(block, states, bias_HLL, layout)
+        states = stack.final_layer_norm(states)
+        return stack.dropout(states if layout is None else layout.pad(states))
 
     def decode(
         self,
@@ -126,10 +131,15 @@ def is_partitioned(weight: torch.Tensor) -> bool:
     return hasattr(weight, "ds_id")
 
 
-def encoder_layer(block: nn.Module, states_BLD: torch.Tensor, bias_HLL: torch.Tensor | None) -> torch.Tensor:
-    """One encoder block: self-attention and feed-forward, each with its residual."""
-    if bias_HLL is not None and products.fits(block, states_BLD):
-        return products.encoder_layer(block, states_BLD, bias_HLL)
+def encoder_layer(
+    block: nn.Module,
+    states_BLD: torch.Tensor,
+    bias_HLL: torch.Tensor | None,
+    layout: products.Layout | None = None,
+) -> torch.Tensor:
+    """One encoder block: self-attention and feed-forward, each with its residual; with a layout, of states [T, D]."""
+    if bias_HLL is not None and layout is not None:
+        return products.encoder_layer(block, states_BLD, bias_HLL, layout)
     layer: Any = block.layer
     attended_BLD = self_attention(layer[0].SelfAttention, layer[0].layer_norm(states_BLD), bias_HLL)
     states_BLD = states_BLD + layer[0].dropout(attended_BLD)

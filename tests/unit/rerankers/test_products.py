@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from inranker.rerankers import products, t5
-from inranker.rerankers.t5 import OneStepT5, position_bias
+from inranker.rerankers import products
+from inranker.rerankers.t5 import OneStepT5
 
 from .conftest import FALSE_ID, T5_FAMILIES, TRUE_ID
 
@@ -27,7 +27,7 @@ def with_gradients(function, *inputs):
 @pytest.mark.parametrize("relu", [False, True])
 def test_a_product_and_its_gradients(relu):
     torch.manual_seed(0)
-    given = torch.randn(4, 70, 24), torch.randn(36, 24)
+    given = torch.randn(70, 24), torch.randn(36, 24)
     expected = with_gradients(lambda x, w: F.relu(F.linear(x, w)) if relu else F.linear(x, w), *given)
     for actual, wanted in zip(with_gradients(lambda x, w: products.product(x, w, relu), *given), expected, strict=True):
         close(actual, wanted)
@@ -35,7 +35,7 @@ def test_a_product_and_its_gradients(relu):
 
 def test_a_norm_and_its_gradients():
     torch.manual_seed(0)
-    given = 3 * torch.randn(4, 70, 24), torch.randn(24)
+    given = 3 * torch.randn(70, 24), torch.randn(24)
     expected = with_gradients(lambda x, w: F.rms_norm(x, (24,), w, 1e-3), *given)
     for actual, wanted in zip(with_gradients(lambda x, w: products.norm(x, w, 1e-3), *given), expected, strict=True):
         close(actual, wanted)
@@ -43,22 +43,24 @@ def test_a_norm_and_its_gradients():
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 @pytest.mark.parametrize("family", T5_FAMILIES)
-def test_a_block_and_its_gradients(t5_models, family, rate, monkeypatch):
-    model = t5_models(family, dropout=rate).train()
-    block = model.encoder.block[0]
-    attention = block.layer[0].SelfAttention
+def test_an_encoder_and_its_gradients(t5_models, family, rate, monkeypatch):
+    module = OneStepT5(t5_models(family, dropout=rate).train(), FALSE_ID, TRUE_ID)
     torch.manual_seed(0)
-    states = torch.randn(PAIRS, LENGTH, model.config.d_model)
-    mask = torch.arange(LENGTH) < torch.arange(LENGTH, LENGTH - PAIRS, -1)[:, None]
-    bias = t5.masked(position_bias(attention, LENGTH), mask).detach()
-    assert products.fits(block, states)
+    embedded = torch.randn(PAIRS, LENGTH, module.t5.config.d_model)
+    # With dropout, padding takes draws of its own in the modules.
+    mask = None if rate else torch.arange(LENGTH) < torch.arange(LENGTH, LENGTH - PAIRS, -1)[:, None]
+    assert products.fits(module.t5.encoder, embedded)
+
+    def encode(states):
+        encoded = module.encode(states, mask)
+        return encoded if mask is None else encoded * mask[:, :, None]
 
     def run():
         torch.manual_seed(1)
-        block.zero_grad()
-        value, of_states, of_bias = with_gradients(lambda *given: t5.encoder_layer(block, *given), states, bias)
-        weights = {name: own.grad.clone() for name, own in block.named_parameters() if own.grad is not None}
-        return {"value": value, "states": of_states, "bias": of_bias.sum(0), **weights}
+        module.zero_grad()
+        value, of_states = with_gradients(encode, embedded)
+        weights = {name: own.grad.clone() for name, own in module.named_parameters() if own.grad is not None}
+        return {"value": value, "states": of_states, **weights}
 
     actual = run()
     monkeypatch.setattr(products, "fits", lambda *_: False)
@@ -68,16 +70,28 @@ def test_a_block_and_its_gradients(t5_models, family, rate, monkeypatch):
         close(actual[name], wanted)
 
 
+def test_tokens_lie_end_to_end_and_back():
+    torch.manual_seed(0)
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    layout, given = products.Layout((2, 3), mask), torch.randn(2, 3, 4)
+    packed, of_given = with_gradients(layout.pack, given)
+    assert torch.equal(packed, given[mask])
+    assert not of_given[~mask].any() and of_given[mask].all()
+    padded, of_packed = with_gradients(layout.pad, packed)
+    assert torch.equal(padded, given * mask[:, :, None]) and of_packed.shape == packed.shape
+    assert torch.equal(products.Layout((2, 3), None).pad(given.flatten(0, 1)), given)
+
+
 def test_only_training_in_float32_with_whole_weights_goes_this_way(t5_models, monkeypatch):
-    model = t5_models("t5-v1.0", dropout=0.2).train()
-    block, states = model.encoder.block[0], torch.randn(PAIRS, LENGTH, model.config.d_model)
-    assert products.fits(block, states)
-    assert products.fits(block, states[:1, :1]), "workers whose batches differ must go the same way"
-    assert not products.fits(block, states.bfloat16())
+    encoder = t5_models("t5-v1.0", dropout=0.2).train().encoder
+    states = torch.randn(PAIRS, LENGTH, encoder.config.d_model)
+    assert products.fits(encoder, states)
+    assert products.fits(encoder, states[:1, :1]), "workers whose batches differ must go the same way"
+    assert not products.fits(encoder, states.bfloat16())
     with torch.no_grad():
-        assert not products.fits(block, states)
-    monkeypatch.setattr(block.layer[1].DenseReluDense.wo.weight, "ds_id", 0, raising=False)
-    assert not products.fits(block, states)
+        assert not products.fits(encoder, states)
+    monkeypatch.setattr(encoder.block[0].layer[1].DenseReluDense.wo.weight, "ds_id", 0, raising=False)
+    assert not products.fits(encoder, states)
 
 
 def test_a_training_step_takes_this_way(t5_models, monkeypatch):
