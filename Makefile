@@ -37,6 +37,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m tests.benchmarks.scorer --json out/bench/scorer.json
 	$(BIN)/python -m tests.benchmarks.labeling --json out/bench/labeling.json
 	$(BIN)/python -m tests.benchmarks.serving --json out/bench/serving.json
+	$(BIN)/python -m tests.benchmarks.training --json out/bench/training.json
 
 # Ten minutes of kills under label and train jobs on a cluster of this machine; see cluster/DRILL.md.
 drill: $(INSTALLED)
