@@ -3,9 +3,9 @@
 What differs from torch's modules: products go through oneDNN with weights laid out for it, which on AMD is faster than
 MKL, and are laid out anew for every pass because an update changes them; padding is seen by attention alone; q, k and v
 are one product; ReLU is part of its product; a norm is one function with a backward pass of its own. The numbers are
-those of the modules but for the last bits, and for the draws of dropout where there is padding.
+those of the modules but for the last bits, dropout's draws included.
 
-Dimensions: T tokens of a batch (pairs · length), B pairs, L tokens of a pair, H heads, K head width, D model, F
+Dimensions: T tokens of a batch, B pairs, L tokens of a pair, H heads, K head width, D model, F
 feed-forward, I inputs, O outputs.
 """
 
@@ -41,6 +41,13 @@ class Layout:
         if self.place_T is not None:
             tokens_TD = _Put.apply(tokens_TD, self.place_T, self.shape[0] * self.shape[1])
         return tokens_TD.unflatten(0, self.shape)
+
+    def drop(self, dropout: nn.Module, tokens_TD: torch.Tensor) -> torch.Tensor:
+        """Dropout by the draws that a padded batch would take, so that padding changes nothing."""
+        if self.place_T is None or not dropout.training or not dropout.p:
+            return dropout(tokens_TD)
+        factors_BLD = dropout(tokens_TD.new_ones(*self.shape, tokens_TD.shape[1]))
+        return tokens_TD * self.pack(factors_BLD)
 
 
 class _Take(torch.autograd.Function):
@@ -99,11 +106,11 @@ def encoder_layer(block: nn.Module, states_TD: torch.Tensor, bias_HLL: torch.Ten
     attention = layer[0].SelfAttention
     normed_TD = norm(states_TD, layer[0].layer_norm.weight, layer[0].layer_norm.variance_epsilon)
     pooled_TD = attend(attention, normed_TD, bias_HLL, layout)
-    states_TD = states_TD + layer[0].dropout(product(pooled_TD, attention.o.weight))
+    states_TD = states_TD + layout.drop(layer[0].dropout, product(pooled_TD, attention.o.weight))
     normed_TD = norm(states_TD, layer[1].layer_norm.weight, layer[1].layer_norm.variance_epsilon)
     dense = layer[1].DenseReluDense
-    hidden_TF = dense.dropout(feed_forward(dense, normed_TD))
-    return states_TD + layer[1].dropout(product(hidden_TF, dense.wo.weight))
+    hidden_TF = layout.drop(dense.dropout, feed_forward(dense, normed_TD))
+    return states_TD + layout.drop(layer[1].dropout, product(hidden_TF, dense.wo.weight))
 
 
 def feed_forward(dense: Any, normed_TD: torch.Tensor) -> torch.Tensor:
