@@ -10,6 +10,7 @@ Dimensions: B pairs, L tokens, D model, H heads, K head width, F feed-forward.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,21 +75,22 @@ class OneStepT5(nn.Module):
         """Encoder states [B, L, D], normalised."""
         stack = self.t5.encoder
         pairs, length, _ = embedded_BLD.shape
-        fast = products.fits(stack, embedded_BLD)
-        layout = products.Layout((pairs, length), mask_BL) if fast else None
-        states = stack.dropout(embedded_BLD)
-        states = states if layout is None else layout.pack(states)
+        packs = products.fits(stack, embedded_BLD)
+        layout = products.Layout((pairs, length), mask_BL if packs else None)
+        layer: Any = partial(products.encoder_layer, layout=layout) if packs else encoder_layer
+        states = stack.dropout(embedded_BLD)  # [B, L, D]; packed, [T, D]
+        states = layout.pack(states) if packs else states
         bias_HLL: torch.Tensor | None = None
         for block in stack.block:
             attention = block.layer[0].SelfAttention
             if attention.has_relative_attention_bias:
                 bias_HLL = masked(position_bias(attention, length), mask_BL)
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                states = checkpoint(encoder_layer, block, states, bias_HLL, layout, use_reentrant=False)
+                states = checkpoint(layer, block, states, bias_HLL, use_reentrant=False)
             else:
-                states = encoder_layer(block, states, bias_HLL, layout)
+                states = layer(block, states, bias_HLL)
         states = stack.final_layer_norm(states)
-        return stack.dropout(states if layout is None else layout.pad(states))
+        return stack.dropout(layout.pad(states) if packs else states)
 
     def decode(
         self,
@@ -131,15 +133,8 @@ def is_partitioned(weight: torch.Tensor) -> bool:
     return hasattr(weight, "ds_id")
 
 
-def encoder_layer(
-    block: nn.Module,
-    states_BLD: torch.Tensor,
-    bias_HLL: torch.Tensor | None,
-    layout: products.Layout | None = None,
-) -> torch.Tensor:
-    """One encoder block: self-attention and feed-forward, each with its residual; with a layout, of states [T, D]."""
-    if bias_HLL is not None and layout is not None:
-        return products.encoder_layer(block, states_BLD, bias_HLL, layout)
+def encoder_layer(block: nn.Module, states_BLD: torch.Tensor, bias_HLL: torch.Tensor | None) -> torch.Tensor:
+    """One encoder block: self-attention and feed-forward, each with its residual."""
     layer: Any = block.layer
     attended_BLD = self_attention(layer[0].SelfAttention, layer[0].layer_norm(states_BLD), bias_HLL)
     states_BLD = states_BLD + layer[0].dropout(attended_BLD)

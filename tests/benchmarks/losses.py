@@ -1,7 +1,7 @@
 """Appendix C of the paper in small: which loss makes the better student of the same labels.
 
-    python pipelines/distill.py pipelines/recipes/from-scratch.yaml              # seven minutes on two cores
-    python -m tests.benchmarks.losses --json losses.json                         # five more
+    python pipelines/distill.py pipelines/recipes/from-scratch.yaml
+    python -m tests.benchmarks.losses --json losses.json
 
 That recipe's teacher, labels and student shape; losses mse (Eq. 2), true_only and kl; five seeds, of which each sets
 the student's start and the order of its batches; the same updates. Students train two at a time, a core each, in
@@ -71,7 +71,7 @@ def train_student(loss: str, seed: int, stages: dict[str, dict[str, Any]], argum
     from inranker.training.meter import LOSS
     from inranker.training.worker import Trainer
 
-    from .trainers import NoHooks
+    from .trainers import NoHooks, make_updates, work_alone
 
     torch.set_num_threads(1)
     output, done = arguments.output / f"{loss}-{seed}", arguments.output / f"{loss}-{seed}.json"
@@ -84,16 +84,12 @@ def train_student(loss: str, seed: int, stages: dict[str, dict[str, Any]], argum
     given = {"labels": str(arguments.made / "labels"), "start": str(start), "loss": loss, "seed": seed}
     steps = {"steps": arguments.steps} if arguments.steps else {}
     identity: TrainIdentity = build_config(TrainIdentity, {**chosen, **given, **steps}, "student")
-    os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    work_alone(torch.device("cpu"))
     execution = TrainExecution(cache=str(arguments.output / "cache"), trackers=[])
     trainer = Trainer(
         Job(identity, execution, find_source(identity), str(output), False, 1), Place(), NoHooks(), torch.device("cpu")
     )
-    last = 0.0
-    while trainer.step < trainer.steps:
-        last = float(trainer.update(trainer.order.batch(trainer.step), stop=False)[LOSS])
-        trainer.step += 1
+    last = float(make_updates(trainer, trainer.steps)[-1][LOSS])
     trainer.save()
     done.write_text(json.dumps(last))
     return last

@@ -11,7 +11,6 @@ the plan alone. The 3B shape needs some 60 GB of the machine's memory and 12 GB 
 """
 
 import argparse
-import os
 import tempfile
 import time
 from dataclasses import replace
@@ -32,13 +31,13 @@ from tests.builders import make_pairs
 from tests.unit.training.labels import make_labels
 
 from .harness import write
-from .trainers import LENGTH, NoHooks
+from .trainers import LENGTH, NoHooks, make_updates, work_alone
 from .training import make_start, pair_rows
 
 RECIPE, STAGE = Path("pipelines/recipes/paper/inranker-3b.yaml"), "synthetic_soft"
 BATCH = 32
 STARTS = {"small": "google-t5/t5-small", "base": "google-t5/t5-base", "3b": "google-t5/t5-3b"}
-NOT_MEASURED: dict[str, float | None] = {"loading_gb": None, "measured_gb": None, "seconds_per_update": None}
+UNKNOWN: dict[str, float | None] = {"loading_gb": None, "measured_gb": None, "seconds_per_update": None}
 
 
 def main() -> None:
@@ -50,7 +49,7 @@ def main() -> None:
     parser.add_argument("--json", help="file for the results")
     arguments = parser.parse_args()
     execution = settings()
-    figures: dict[str, float | None] = {"planned_gb": planned_gb(STARTS[arguments.size], execution), **NOT_MEASURED}
+    figures: dict[str, float | None] = {"planned_gb": planned_gb(STARTS[arguments.size], execution), **UNKNOWN}
     row: dict[str, Any] = {"size": arguments.size}
     if arguments.device == "cpu" or torch.cuda.is_available():
         on_gpu = arguments.device == "cuda"
@@ -60,7 +59,7 @@ def main() -> None:
             row |= train(
                 identity, replace(execution, cache=folder), Path(folder, "out"), torch.device(arguments.device)
             )
-        figures |= {name: value for name, value in row.items() if name in NOT_MEASURED}
+        figures |= {name: value for name, value in row.items() if name in UNKNOWN}
     if figures["measured_gb"] is None:
         print("memory: not measured, this run had no GPU")
     else:
@@ -100,19 +99,15 @@ def train(identity: TrainIdentity, execution: TrainExecution, output: Path, devi
     """Make the job's updates in this process: losses, seconds an update, on a GPU the peak of allocated memory in GB
     before the first update and from there."""
     on_gpu = device.type == "cuda"
-    os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
-    backend = "nccl" if on_gpu else "gloo"
-    torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
+    work_alone(device)
     job = Job(identity, execution, find_source(identity), str(output), on_gpu, torch.get_num_threads())
     trainer = Trainer(job, Place(), NoHooks(), device)
     found: dict[str, Any] = {}
     if on_gpu:
         found["loading_gb"] = torch.cuda.max_memory_allocated() / GB
         torch.cuda.reset_peak_memory_stats()
-    started, losses = time.perf_counter(), []
-    while trainer.step < trainer.steps:
-        losses.append(float(trainer.update(trainer.order.batch(trainer.step), stop=False)[LOSS]))
-        trainer.step += 1
+    started = time.perf_counter()
+    losses = [float(vector[LOSS]) for vector in make_updates(trainer, trainer.steps)]
     found |= {"seconds_per_update": (time.perf_counter() - started) / len(losses), "losses": losses}
     if on_gpu:
         found["measured_gb"] = torch.cuda.max_memory_allocated() / GB

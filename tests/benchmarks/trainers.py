@@ -33,9 +33,7 @@ def make_contender(
 ) -> Run:
     """What makes the first updates of one contender, from the start weights: updates -> (seconds, losses)."""
     if name == "inranker":
-        os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
+        work_alone(device)
         return OurContender(identity, folder / name, device).run
     start = open_start(identity)
     data = prepare_data(find_source(identity), start.encoder, folder / name, Place())
@@ -44,6 +42,22 @@ def make_contender(
     if name == "transformers":
         return HuggingFace(identity, data, batches, device).run
     return Original(identity, rows, data, batches, device).run
+
+
+def work_alone(device: torch.device) -> None:
+    """Make this process the only worker of its job, without Ray."""
+    os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
+
+
+def make_updates(trainer: Ours, count: int) -> list[torch.Tensor]:
+    """The next updates of a trainer; of each what it measured, `LOSS` among it, on the trainer's device."""
+    vectors = []
+    for _ in range(count):
+        vectors.append(trainer.update(trainer.order.batch(trainer.step), stop=False))
+        trainer.step += 1
+    return vectors
 
 
 class NoHooks:
@@ -73,11 +87,8 @@ class OurContender:
     def run(self, updates: int) -> tuple[float, list[float]]:
         """Seconds and losses of the first updates."""
         trainer = Ours(self.job, Place(), NoHooks(), self.device)
-        vectors = []
         started = _now(self.device)
-        for step in range(updates):
-            vectors.append(trainer.update(trainer.order.batch(step), stop=False))
-            trainer.step += 1
+        vectors = make_updates(trainer, updates)
         spent = _now(self.device) - started
         trainer.engine.destroy()
         return spent, [float(vector[LOSS]) for vector in vectors]
