@@ -94,7 +94,7 @@ def test_only_training_in_float32_with_whole_weights_goes_this_way(t5_models, mo
 
 def test_a_training_step_takes_this_way(t5_models, monkeypatch):
     taken, layer = [], products.encoder_layer
-    monkeypatch.setattr(products, "encoder_layer", lambda *given: (taken.append(1), layer(*given))[1])
+    monkeypatch.setattr(products, "encoder_layer", lambda *given, **named: (taken.append(1), layer(*given, **named))[1])
     model = t5_models("t5-v1.0", dropout=0.2).train()
     module = OneStepT5(model, FALSE_ID, TRUE_ID)
     module(torch.randint(5, 60, (PAIRS, LENGTH))).sum().backward()
