@@ -25,9 +25,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Three files at a time, on two cores: the long ones, which come first, start clusters and mostly wait.
+# Two files at a time, the long ones (which start clusters and mostly wait) first.
 test: lint
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n 3 --dist loadfile --no-loadscope-reorder --durations 25
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 test-all: lint
 	$(BIN)/python -m pytest -m "not gpu" --durations 30
