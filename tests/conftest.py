@@ -38,7 +38,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         CRASH_FILE: str(tmp_path_factory.mktemp("crash") / "order"),
         # What `inranker.serving.cluster` sets where it starts a Ray of its own; proxies are hurried along.
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "inranker.serving.protocol.proxy_callback",
-        "INRANKER_SERVE_HEADER_SECONDS": "5",
+        "INRANKER_SERVE_HEADER_SECONDS": "1",
     }
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)

@@ -14,7 +14,7 @@ from inranker.serving.config import Limits, Scaling, ServeConfig
 
 QUERY = "open a file"
 DOCUMENTS = ["read the stream", "close the path and move it", "thread lock queue", "write a file"]
-LIMITS = Limits(body_seconds=5.0, documents=100, shutdown_seconds=10)
+LIMITS = Limits(body_seconds=1.0, documents=100, shutdown_seconds=10)
 
 
 @pytest.fixture(scope="module")
