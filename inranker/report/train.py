@@ -1,7 +1,6 @@
 """The report of a training job: its curves, the student beside its teacher, what it was told and made of."""
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from inranker.report.job import custody, fields, write_report
 from inranker.report.page import Html, Section, charts, details, duration, number, page, paragraph, tiles
 from inranker.report.streams import Histogram
 from inranker.storage import Store
-from inranker.training.agreement import read_agreement
+from inranker.training.agreement import correlation, read_agreement
 from inranker.training.config import TrainConfig
 from inranker.training.dev import DEV_SCORE
 from inranker.training.meter import METRICS
@@ -126,20 +125,13 @@ def agreement(sample: dict[str, Any]) -> list[Html]:
     points = [Series(name, taught_N[rows].tolist(), margin_N[rows].tolist(), colour) for name, rows, colour in kinds]
     shown = [
         ("pairs in the sample", number(len(margin_N))),
-        ("correlation of margins", number(correlation(taught_N, margin_N))),
+        ("correlation of margins", "–" if (r := correlation(sample)) is None else number(r)),
         ("mean squared difference of margins", number(float(((taught_N - margin_N) ** 2).mean()))),
         ("variance of the teacher's", number(float(taught_N.var()))),
     ]
     told = f"{of_what}: they were trained on, so this shows how well they were learnt. The line is equality."
     x, y = Axis("teacher's margin", *ends), Axis("student's margin", *ends)
     return [tiles(shown), scatter("Student and teacher", x, y, points, told, diagonal=True)]
-
-
-def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's r; NaN where one side is constant."""
-    if len(first) < 2 or not first.std() or not second.std():
-        return math.nan
-    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _series(windows: list[Line], key: str, name: str, colour: int) -> Series:

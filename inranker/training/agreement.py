@@ -18,6 +18,7 @@ from inranker.training.data import TrainingData
 AGREEMENT = "agreement.json"
 SAMPLED = 256
 AT_ONCE = 32
+FOLLOWS = 0.5  # below this correlation a student explains less than a quarter of its teacher's variance
 
 
 def score_sample(
@@ -52,3 +53,28 @@ def read_agreement(store: Store) -> dict[str, Any] | None:
     """The sample; None where the job kept none."""
     found: dict[str, Any] | None = json.loads(store.read(AGREEMENT)) if store.exists(AGREEMENT) else None
     return found
+
+
+def correlation(sample: dict[str, Any]) -> float | None:
+    """Pearson's r of the student's and the teacher's margins; 0 where the student has one margin for every pair.
+
+    Returns:
+        None where there is nothing to follow: hard labels, fewer than two pairs, or one margin of the teacher for all.
+    """
+    if sample["teacher"] is None:
+        return None
+    student_N, teacher_N = (np.diff(np.array(sample[name]), axis=1)[:, 0] for name in ("student", "teacher"))
+    if np.ptp(teacher_N) == 0:
+        return None
+    return float(np.corrcoef(student_N, teacher_N)[0, 1]) if np.ptp(student_N) > 0 else 0.0
+
+
+def hardly_learnt(r: float | None) -> str | None:
+    """What to tell about a student that has hardly learnt its teacher's logits; None about any other."""
+    if r is None or r >= FOLLOWS:
+        return None
+    return (
+        "the student hardly follows its teacher even on pairs that it was trained on"
+        f" (correlation {r:.2f}): give it more steps or another learning_rate;"
+        " a start of a few encoder_layers learns sooner if the last is among them"
+    )

@@ -28,6 +28,7 @@ from inranker.report.card import write_card
 from inranker.report.job import report_or_warn, warned
 from inranker.report.train import report
 from inranker.storage import Store
+from inranker.training.agreement import correlation, hardly_learnt, read_agreement
 from inranker.training.board import Board, Watcher
 from inranker.training.check import check, require_gradient
 from inranker.training.config import TrainConfig, TrainExecution, TrainIdentity
@@ -41,6 +42,19 @@ from inranker.training.worker import run
 CHECKPOINTS = "checkpoints"
 GROUP_TIMEOUT_SECONDS = 2 * 3600  # workers wait for the one that tokenises
 TELL_SECONDS = 0.25
+# Figures of a job that its manifest keeps.
+KEPT = (
+    "steps",
+    "loss",
+    "pairs",
+    "pairs_per_second",
+    "seconds",
+    "total_seconds",
+    "parameters",
+    "dev",
+    "saved_step",
+    "correlation",
+)
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -73,6 +87,10 @@ def train(config: TrainConfig) -> dict[str, Any]:
         )
         raise SystemExit(STOPPED_BY_SIGNAL)
     figures["total_seconds"] = round(time.perf_counter() - started, 3)
+    sample = read_agreement(store)
+    figures["correlation"] = correlation(sample) if sample else None
+    if warning := hardly_learnt(figures["correlation"]):
+        print(warning, file=sys.stderr)
     summary = summarize(config, complete(config, store, identity, source, figures), skipped=False)
     if config.execution.write_report:
         summary |= report_or_warn(lambda: report(config), "train.py … --report")
@@ -242,7 +260,6 @@ def complete(
         write_card(store, STUDENT, identity, inputs, figures)
     names = store.list(STUDENT)
     shards = [Shard(name, 1, sha256_bytes(store.read(name))) for name in names]
-    kept = ("steps", "loss", "pairs_per_second", "seconds", "total_seconds", "parameters", "pairs", "dev", "saved_step")
     return write_manifest(
         store,
         Manifest(
@@ -252,7 +269,7 @@ def complete(
             inputs=inputs,
             shards=shards,
             counts={"pairs": figures["pairs"], "steps": figures["steps"]},
-            figures={name: figures[name] for name in kept},
+            figures={name: figures[name] for name in KEPT},
         ),
     )
 

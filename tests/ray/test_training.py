@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 from inranker.errors import UserError
 from inranker.manifest import read_manifest
 from inranker.rerankers import load_contract, load_reranker
+from inranker.training.agreement import AGREEMENT, correlation
 from inranker.training.checkpoint import STATE
 from inranker.training.config import Dev, TrainConfig, TrainExecution, TrainIdentity
 from inranker.training.dev import DEV_SCORE
@@ -75,6 +76,7 @@ def undisturbed(folder: Path, identity: TrainIdentity, ray_session: None) -> Pat
     output = folder / "undisturbed"
     summary = train(TrainConfig(identity, str(output), execution(folder, gradient_accumulation=2)))
     assert summary["steps"] == STEPS and not summary["skipped"]
+    assert summary["correlation"] == correlation(json.loads((output / AGREEMENT).read_text()))
     assert "Student and teacher" in Path(summary["report"]).read_text()
     assert "student/README.md" in [shard.name for shard in read_manifest(str(output)).shards]
     return output
