@@ -70,11 +70,15 @@ def correlation(sample: dict[str, Any]) -> float | None:
 
 
 def hardly_learnt(r: float | None) -> str | None:
-    """What to tell about a student that has hardly learnt its teacher's logits; None about any other."""
+    """What to tell about a student that has hardly learnt its teacher's logits; None about any other.
+
+    Args:
+        r: of `correlation`; None where there was nothing to follow.
+    """
     if r is None or r >= FOLLOWS:
         return None
     return (
         "the student hardly follows its teacher even on pairs that it was trained on"
-        f" (correlation {r:.2f}): give it more steps or another learning_rate;"
-        " a start of a few encoder_layers learns sooner if the last is among them"
+        f" (correlation {r:.2f}): give it more steps or another learning_rate,"
+        " or keep other encoder_layers: without the last, a start may score all pairs alike"
     )
