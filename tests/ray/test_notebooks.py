@@ -116,7 +116,7 @@ def test_notebook_the_paper_and_the_miniature(tmp_path: Path) -> None:
         "comparisons": [{**compared, "comparison": "soft - bm25"}, {**compared, "group": "in"}],
     }
     (tmp_path / "miniature.json").write_text(json.dumps(figures))
-    (tmp_path / "similarity.json").write_text(json.dumps({**figures, "command": "python distill.py other.yaml"}))
+    (tmp_path / "portuguese.json").write_text(json.dumps({**figures, "command": "python distill.py other.yaml"}))
     printed = execute(with_parameters(read(named("4_")), {"FIGURES": str(tmp_path)}))
     for figure in ("0.4125", "0.4356", "0.4807", "0.4638", "0.4870", "0.5008", "0.5174"):
         assert printed.count(figure) >= 2  # as the paper states it, and as it follows from its sets
